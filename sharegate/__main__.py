@@ -1,0 +1,7 @@
+"""``python -m sharegate``."""
+
+import sys
+
+from sharegate.cli.main import main
+
+sys.exit(main())
