@@ -1,0 +1,125 @@
+"""What providers list: resources, their fields, and the purposes they may be asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+from sharegate.model.party import DepartmentId
+
+ResourceId = NewType("ResourceId", str)
+FieldName = NewType("FieldName", str)
+PurposeCode = NewType("PurposeCode", str)
+SourceName = NewType("SourceName", str)
+
+
+class Mode(StrEnum):
+    """How much an access request asks for. `submit`, `verify` and `evaluate` come later."""
+
+    QUERY = "query"
+
+
+class SharingClass(StrEnum):
+    """How freely a resource is shared (Decree 809: three classes)."""
+
+    UNCONDITIONAL = "unconditional"
+    CONDITIONAL = "conditional"
+    NOT_SHARED = "not-shared"
+
+
+class Sensitivity(StrEnum):
+    """How much harm a field's disclosure can do (PIPL art. 28 for `sensitive`)."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    PERSONAL = "personal"
+    SENSITIVE = "sensitive"
+
+
+class FieldType(StrEnum):
+    """The type of a field's values on the wire.
+
+    `decimal`, `date` and `timestamp` travel as strings, so that no reader rounds them.
+    """
+
+    TEXT = "text"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+
+
+class MaskRule(StrEnum):
+    """What replaces a value before it leaves. A mask is not anonymisation."""
+
+    NONE = "none"
+    NAME = "name"  # the family name, then asterisks
+    ID_NUMBER = "id-number"  # first six and last two characters
+    PHONE = "phone"  # first three and last four digits
+    TAIL = "tail"  # the last four characters
+    YEAR = "year"  # of a date or timestamp
+    REDACT = "redact"  # nothing at all
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a resource.
+
+    Attributes:
+        column: Its name at the source.
+        key: Whether a request may ask by it (equality).
+    """
+
+    name: FieldName
+    name_zh: str
+    column: str
+    type: FieldType
+    sensitivity: Sensitivity
+    mask: MaskRule
+    key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something a provider lists in its catalogue.
+
+    Attributes:
+        relation: Schema and table or view at the source, each a plain SQL identifier.
+        row_limit: The most rows any answer may carry; never absent, so an answer fits in memory.
+    """
+
+    provider: DepartmentId
+    id: ResourceId
+    version: int
+    name_zh: str
+    name_en: str
+    sharing_class: SharingClass
+    legal_ground: str
+    source: SourceName
+    relation: tuple[str, str]
+    modes: frozenset[Mode]
+    row_limit: int
+    fields: Mapping[FieldName, Field]
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """A code from the closed list of purposes.
+
+    Attributes:
+        legal_bases: Codes of the norms that allow it; a request names exactly one of them.
+    """
+
+    code: PurposeCode
+    name_zh: str
+    name_en: str
+    legal_bases: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything that may be asked for, and what for."""
+
+    resources: Mapping[tuple[DepartmentId, ResourceId], Resource]
+    purposes: Mapping[PurposeCode, Purpose]

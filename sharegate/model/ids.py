@@ -1,0 +1,19 @@
+"""Exchange ids: UUIDv7 (RFC 9562 5.7), so that they rise with time."""
+
+from uuid import UUID
+
+_VERSION = 0x7 << 76
+_VARIANT = 0b10 << 62
+
+
+def exchange_id(at: int, random: bytes) -> UUID:
+    """Make an exchange id.
+
+    Args:
+        at: Milliseconds of Unix time.
+        random: 10 random bytes, of which 74 bits are used.
+    """
+    noise = int.from_bytes(random)
+    rand_a = noise >> 68
+    rand_b = noise & ((1 << 62) - 1)
+    return UUID(int=(at & ((1 << 48) - 1)) << 80 | _VERSION | rand_a << 64 | _VARIANT | rand_b)

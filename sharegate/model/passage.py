@@ -1,0 +1,170 @@
+"""What each stage of the walk hands to the next.
+
+Every stage's type is made in exactly one place, the room whose work it witnesses (a test holds
+the call sites to that), and each stage takes only what the stage before it makes: so the wrong
+order does not type-check.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from sharegate.model.catalogue import FieldName
+from sharegate.model.decision import Decision, Permit, Reason
+from sharegate.model.party import Caller
+from sharegate.model.request import AccessRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Bytes from the network; nothing about them is proven.
+
+    Attributes:
+        at: Milliseconds of Unix time at which they were read.
+        path: As received, undecoded; `query` likewise, without the question mark.
+        headers: By lower-case name; several fields of one name joined by ``", "`` (RFC 9110 5.3).
+    """
+
+    exchange_id: UUID
+    at: int
+    method: str
+    authority: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Made by `identify`: the caller is proven, and every byte of the question is his.
+
+    Attributes:
+        signed_at: Milliseconds of Unix time at which the consumer says it signed.
+        replay_key: 32 bytes that no other signed request has.
+        body_digest: SHA-256 of the body, which the signature covers.
+    """
+
+    exchange_id: UUID
+    at: int
+    caller: Caller
+    signed_at: int
+    replay_key: bytes
+    body: bytes
+    body_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Made by `authorize`: the rules have spoken.
+
+    Attributes:
+        request: None where the body could not be read.
+    """
+
+    identified: Identified
+    request: AccessRequest | None
+    decision: Decision
+
+
+Value = str | int | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """The rows that will leave, masked and within the permit.
+
+    Attributes:
+        limit_reached: Whether there are as many rows as the limit lets out (there may be more).
+    """
+
+    permit: Permit
+    fields: tuple[FieldName, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    limit_reached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The request was refused: by the rules, as unreadable, or as asked before."""
+
+    reason: Reason
+    pointer: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """It was permitted, but the source gave no answer. Nothing of the source's error is kept."""
+
+    reason: Reason
+    detail: str
+
+
+Outcome = Disclosure | Refusal | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Made by `fetch`: what there is to record, and perhaps to release."""
+
+    decided: Decided
+    outcome: Outcome
+
+
+class Paths(Protocol):
+    """Knows the inclusion paths of the leaves signed together (see `audit.tree.Batch`)."""
+
+    def path(self, index: int) -> tuple[bytes, ...]:
+        """The inclusion path of the leaf at `index`, its sibling first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """An entry's place in the audit log, under a checkpoint the log has signed.
+
+    Attributes:
+        index: The entry's place, from 0.
+        leaf: Its exact bytes.
+        checkpoint: The signed note (C2SP tlog-checkpoint) whose size exceeds `index`.
+        paths: Gives the entry's inclusion path under that checkpoint, when asked.
+    """
+
+    index: int
+    leaf: bytes
+    checkpoint: bytes
+    paths: Paths
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Made by `record`: durably written, and covered by a signed checkpoint.
+
+    The only thing `release` accepts.
+
+    Attributes:
+        answer: The exact bytes that may leave and to which the entry commits; None where the
+            outcome is not a disclosure.
+    """
+
+    exchange_id: UUID
+    outcome: Outcome
+    answer: bytes | None
+    covered: Covered
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Made by `release`: what goes back to the consumer.
+
+    Attributes:
+        body: The answer's exact bytes; None where there is none.
+        receipt: The C2SP tlog-proof, where it was asked for.
+    """
+
+    exchange_id: UUID
+    outcome: Outcome
+    index: int
+    body: bytes | None
+    receipt: bytes | None

@@ -1,0 +1,46 @@
+"""One question, as the consumer asked it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sharegate.model.catalogue import FieldName
+
+Scalar = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """One question: well-formed, not yet allowed.
+
+    Names are as the consumer spelt them; whether anything of that name exists is for
+    `authorize` to say.
+
+    Attributes:
+        fields: What is asked for; empty means all that the grant lets out.
+        where: What it asks by: equality on key fields; never empty.
+        limit: The most rows wanted, or None for as many as permitted.
+        grant: The grant the consumer names, or None.
+    """
+
+    provider: str
+    resource: str
+    mode: str
+    purpose: str
+    legal_basis: str
+    matter: str
+    fields: tuple[FieldName, ...]
+    where: Mapping[FieldName, Scalar]
+    limit: int | None
+    grant: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A body that is not an access request.
+
+    Attributes:
+        pointer: Where (RFC 6901), or None where it is the body as a whole.
+    """
+
+    pointer: str | None
+    detail: str
