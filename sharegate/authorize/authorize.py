@@ -1,0 +1,226 @@
+"""Ask of each access request whether it may be answered, in one fixed order.
+
+1. Is it readable? (malformed-request)
+2. Is there such a provider, resource, mode, purpose? (unknown-…)
+3. Is the legal basis one of the purpose's? (legal-basis-refused)
+4. Are there such fields, and do the values fit them? (unknown-field, malformed-request)
+5. Is the resource shared at all? (not-shared)
+6. Do the rules permit it? Casbin says. (no-grant, denied-by-rule, undecidable)
+7. Does the grant let out each field, and is each one asked by a key? (field-refused)
+
+The catalogue is open to all members, so 2 to 5 tell them nothing new; what the rules are is told
+only by 6 and 7, and only about the asker's own question.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+
+from sharegate.authorize.pdp import PolicyDecisionPoint, Question
+from sharegate.authorize.read import read_request
+from sharegate.authorize.ruleset import RuleSet
+from sharegate.model.catalogue import (
+    Field,
+    FieldType,
+    MaskRule,
+    Mode,
+    Purpose,
+    PurposeCode,
+    Resource,
+    ResourceId,
+    SharingClass,
+)
+from sharegate.model.decision import Decision, Deny, Permit, Reason
+from sharegate.model.grant import Grant
+from sharegate.model.party import DepartmentId
+from sharegate.model.passage import Decided, Identified
+from sharegate.model.request import AccessRequest, Scalar, Unreadable
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIMESTAMP = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,37})(\.[0-9]{1,18})?")
+_MODES = {mode.value: mode for mode in Mode}
+
+
+class _Denied(Exception):
+    def __init__(self, reason: Reason, pointer: str | None, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.pointer = pointer
+        self.detail = detail
+
+
+class Authorize:
+    """The decision about every access request, by one rule set.
+
+    Immutable: to put a new rule set into force, build another and swap the reference.
+
+    Raises:
+        Misconfigured: The rule set's model cannot be used or fails its self-test.
+    """
+
+    def __init__(self, rule_set: RuleSet) -> None:
+        self.rule_set = rule_set
+        self._providers = frozenset(provider for provider, _ in rule_set.catalogue.resources)
+        self._pdp = PolicyDecisionPoint(rule_set)
+
+    def __call__(self, identified: Identified) -> Decided:
+        """Decide. A denial, of an unreadable body too, is a value like a permit; nothing raises."""
+        request = read_request(identified.body)
+        if isinstance(request, Unreadable):
+            return Decided(
+                identified, None, self._deny(Reason.MALFORMED, request.pointer, request.detail)
+            )
+        try:
+            decision = self._decide(identified, request)
+        except _Denied as denied:
+            decision = self._deny(denied.reason, denied.pointer, denied.detail)
+        return Decided(identified, request, decision)
+
+    def no_such_receipt(self, identified: Identified) -> Decided:
+        """Deny a receipt that is not the caller's own, in the same words as one that is not."""
+        detail = "None of your exchanges has this id."
+        return Decided(identified, None, self._deny(Reason.UNKNOWN_RECEIPT, None, detail))
+
+    def _deny(self, reason: Reason, pointer: str | None, detail: str) -> Deny:
+        return Deny(self.rule_set.hash, reason, None, pointer, detail)
+
+    def _decide(self, identified: Identified, request: AccessRequest) -> Decision:
+        resource, mode = self._resource_and_mode(request)
+        purpose = self._purpose(request)
+        if request.legal_basis not in purpose.legal_bases:
+            raise _Denied(
+                Reason.LEGAL_BASIS, "/legal_basis", "This norm does not allow this purpose."
+            )
+        _require_fields(resource, request)
+        if resource.sharing_class is SharingClass.NOT_SHARED:
+            raise _Denied(Reason.NOT_SHARED, "/resource", "This resource is not shared.")
+        # In the resource's own order and strings: one set of fields is one question to remember,
+        # however it was spelt out.
+        needed = {*request.fields, *request.where}
+        question = Question(
+            consumer=identified.caller.consumer,
+            provider=resource.provider,
+            resource=resource.id,
+            mode=mode,
+            purpose=purpose.code,
+            needs=tuple(name for name in resource.fields if name in needed),
+            named=request.grant,
+        )
+        ruled = self._pdp.decide(question, identified.at)
+        if isinstance(ruled, Deny):
+            if ruled.reason is Reason.NO_GRANT and request.grant is not None:
+                raise _Denied(
+                    Reason.NO_GRANT, "/grant", "The grant named does not permit this request."
+                )
+            return ruled
+        return self._permit(resource, request, ruled)
+
+    def _resource_and_mode(self, request: AccessRequest) -> tuple[Resource, Mode]:
+        if request.provider not in self._providers:
+            raise _Denied(Reason.UNKNOWN_PROVIDER, "/provider", "There is no such provider.")
+        key = (DepartmentId(request.provider), ResourceId(request.resource))
+        resource = self.rule_set.catalogue.resources.get(key)
+        if resource is None:
+            raise _Denied(
+                Reason.UNKNOWN_RESOURCE, "/resource", "The provider lists no such resource."
+            )
+        mode = _MODES.get(request.mode)
+        if mode is None or mode not in resource.modes:
+            raise _Denied(
+                Reason.UNKNOWN_MODE, "/mode", "The resource cannot be asked in this mode."
+            )
+        return resource, mode
+
+    def _purpose(self, request: AccessRequest) -> Purpose:
+        purpose = self.rule_set.catalogue.purposes.get(PurposeCode(request.purpose))
+        if purpose is None:
+            raise _Denied(
+                Reason.UNKNOWN_PURPOSE, "/purpose", "The closed list has no such purpose."
+            )
+        return purpose
+
+    def _permit(self, resource: Resource, request: AccessRequest, grant: Grant) -> Permit:
+        for i, name in enumerate(request.fields):
+            if name not in grant.fields:
+                raise _Denied(
+                    Reason.FIELD_REFUSED, f"/fields/{i}", "The grant does not let this field out."
+                )
+        for name in request.where:
+            field = resource.fields[name]
+            # Whoever may ask by a field learns it, whether or not it is in the answer.
+            if name not in grant.fields or not field.key or field.mask is not MaskRule.NONE:
+                raise _Denied(
+                    Reason.FIELD_REFUSED,
+                    f"/where/{name}",
+                    "The grant does not let this be asked by.",
+                )
+        limits = [grant.row_limit, resource.row_limit]
+        if request.limit is not None:
+            limits.append(request.limit)
+        return Permit(
+            rule_set=self.rule_set.hash,
+            grant=grant.id,
+            resource=resource,
+            fields=request.fields or grant.fields,
+            row_limit=min(limits),
+        )
+
+
+def _require_fields(resource: Resource, request: AccessRequest) -> None:
+    for i, name in enumerate(request.fields):
+        if name not in resource.fields:
+            raise _Denied(Reason.UNKNOWN_FIELD, f"/fields/{i}", "The resource has no such field.")
+    for name, value in request.where.items():
+        field = resource.fields.get(name)
+        if field is None:
+            member = name.replace("~", "~0").replace("/", "~1")  # RFC 6901
+            raise _Denied(
+                Reason.UNKNOWN_FIELD, f"/where/{member}", "The resource has no such field."
+            )
+        if not _fits(field, value):
+            raise _Denied(
+                Reason.MALFORMED, f"/where/{name}", f"This value is not a {field.type.value}."
+            )
+
+
+def _fits(field: Field, value: Scalar) -> bool:
+    """Say whether a JSON value is one of the field's type. JSON's true is not the integer 1."""
+    if isinstance(value, bool):
+        return field.type is FieldType.BOOLEAN
+    if isinstance(value, int):
+        return field.type is FieldType.INTEGER
+    reads = _READERS.get(field.type)
+    return reads is not None and reads(value)
+
+
+def _is_decimal(value: str) -> bool:
+    return _DECIMAL.fullmatch(value) is not None
+
+
+def _is_date(value: str) -> bool:
+    return _DATE.fullmatch(value) is not None and _is_moment(date, value)
+
+
+def _is_timestamp(value: str) -> bool:
+    return _TIMESTAMP.fullmatch(value) is not None and _is_moment(datetime, value)
+
+
+def _is_moment(kind: type[date], value: str) -> bool:
+    try:
+        kind.fromisoformat(value)
+    except ValueError:  # the 30th of February
+        return False
+    return True
+
+
+# The types whose values travel as strings.
+_READERS: dict[FieldType, Callable[[str], bool]] = {
+    FieldType.TEXT: lambda _: True,
+    FieldType.DECIMAL: _is_decimal,
+    FieldType.DATE: _is_date,
+    FieldType.TIMESTAMP: _is_timestamp,
+}

@@ -1,0 +1,217 @@
+"""Read the body of an access request, strictly, and never fail on any bytes.
+
+The body is JSON (RFC 8259) as I-JSON narrows it (RFC 7493): UTF-8, no name twice in one object,
+integers that every reader holds exactly. Whatever else it is comes back as a value that says
+where (RFC 6901), because a refused body is recorded like any other refusal.
+
+Text is taken as sent and never normalised. Values need not be in Unicode normalisation form C:
+nine ideographs that legacy GBK data contains (U+F92C 郎 among them) are not, so demanding it
+would make the people whose names are stored that way impossible to ask for. Codes and names are
+ASCII, so for them the question does not arise.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sharegate.model.catalogue import FieldName
+from sharegate.model.request import AccessRequest, Scalar, Unreadable
+
+MAX_CODE = 63
+MAX_VALUE = 256
+MAX_FIELDS = 64
+MAX_WHERE = 8
+MAX_LIMIT = 10_000
+# No readable body has more, even were every value nothing but commas: what has more is not decoded,
+# so that 64 KiB of tiny numbers cannot hold up everyone else.
+MAX_COMMAS = 4096
+MAX_INTEGER = 2**53 - 1  # what every JSON reader holds exactly (RFC 7493 section 2.2)
+
+_CODES = ("provider", "resource", "mode", "purpose", "legal_basis")
+_REQUIRED = (*_CODES, "matter", "where")
+_MEMBERS = frozenset((*_REQUIRED, "fields", "limit", "grant"))
+
+_CODE = re.compile(rf"[!-~]{{1,{MAX_CODE}}}")
+_MATTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{3,63}")
+_ECHOED = re.compile(r"[ -~]{0,64}")
+_INTEGER = re.compile(r"-?[0-9]{1,16}")
+# Controls, zero-width and bidirectional marks, line separators, surrogates, tags: what forges a
+# log line, hides in one, or cannot be stored. Unassigned and private-use characters stay: rare
+# family names are written with them.
+_UNFIT = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfit:
+    """What stands in the decoded tree where JSON allowed something we do not."""
+
+    detail: str
+    member: str | None = None
+
+
+class _Refused(Exception):
+    def __init__(self, pointer: str | None, detail: str) -> None:
+        super().__init__(detail)
+        self.pointer = pointer
+        self.detail = detail
+
+
+def read_request(body: bytes) -> AccessRequest | Unreadable:
+    """Read one access request, or say where it is not one.
+
+    Unknown members are refused, so that a misspelt ``limit`` does not silently widen a question.
+    No input raises, and the work is linear in the length of the body.
+    """
+    try:
+        return _access_request(_decoded(body))
+    except _Refused as refused:
+        return Unreadable(refused.pointer, refused.detail)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Unfit:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    occurrences = Counter(name for name, _ in pairs)
+    twice = next(name for name, count in occurrences.items() if count > 1)
+    return _Unfit("a name occurs twice in one object", twice)
+
+
+def _integer(digits: str) -> int | _Unfit:
+    if _INTEGER.fullmatch(digits) is None or abs(number := int(digits)) > MAX_INTEGER:
+        return _Unfit("an integer beyond 2^53 - 1")
+    return number
+
+
+def _fraction(_: str) -> _Unfit:
+    return _Unfit("a number with a fraction or an exponent, or one that is none")
+
+
+_decode = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=_integer,
+    parse_float=_fraction,
+    parse_constant=_fraction,
+).decode
+
+
+def _decoded(body: bytes) -> object:
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise _Refused(None, "the body begins with a byte order mark")
+    if body.count(b",") > MAX_COMMAS:
+        raise _Refused(None, "the body has more members than an access request")
+    try:
+        return _decode(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise _Refused(None, "the body is not UTF-8") from None
+    except RecursionError:
+        raise _Refused(None, "the body is nested too deep") from None
+    except ValueError:
+        # The decoder's own sentence quotes the body.
+        raise _Refused(None, "the body is not JSON") from None
+
+
+def _access_request(tree: object) -> AccessRequest:
+    members = _members(tree, "")
+    for name in members:
+        if name not in _MEMBERS:
+            raise _Refused(_pointer("", name), "there is no such member")
+    for name in _REQUIRED:
+        if name not in members:
+            raise _Refused(f"/{name}", "this member is missing")
+    provider, resource, mode, purpose, legal_basis = (
+        _code(members[name], f"/{name}") for name in _CODES
+    )
+    matter = _text(members["matter"], "/matter")
+    if _MATTER.fullmatch(matter) is None:
+        raise _Refused("/matter", "a matter number is 4 to 64 ASCII letters, digits and hyphens")
+    return AccessRequest(
+        provider=provider,
+        resource=resource,
+        mode=mode,
+        purpose=purpose,
+        legal_basis=legal_basis,
+        matter=matter,
+        fields=_fields(members["fields"]) if "fields" in members else (),
+        where=_where(members["where"]),
+        limit=_limit(members["limit"]) if "limit" in members else None,
+        grant=_code(members["grant"], "/grant") if "grant" in members else None,
+    )
+
+
+def _members(value: object, pointer: str) -> Mapping[str, object]:
+    if isinstance(value, _Unfit) and value.member is not None:
+        raise _Refused(_pointer(pointer, value.member), value.detail)
+    if not isinstance(value, dict):
+        raise _Refused(pointer or None, "this must be an object")
+    return value
+
+
+def _pointer(parent: str, name: str) -> str | None:
+    """Point at a member (RFC 6901), or at its parent where its name is not safe to repeat."""
+    if _ECHOED.fullmatch(name) is None:
+        return parent or None
+    return f"{parent}/{name.replace('~', '~0').replace('/', '~1')}"
+
+
+def _text(value: object, pointer: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise _Refused(pointer, "this must be a string")
+
+
+def _code(value: object, pointer: str) -> str:
+    text = _text(value, pointer)
+    if _CODE.fullmatch(text) is None:
+        raise _Refused(pointer, f"a code is 1 to {MAX_CODE} visible ASCII characters")
+    return text
+
+
+def _fields(value: object) -> tuple[FieldName, ...]:
+    if not isinstance(value, list):
+        raise _Refused("/fields", "this must be a list")
+    if not 1 <= len(value) <= MAX_FIELDS:
+        # An empty list is not read as "all": nobody should get more by asking for less.
+        raise _Refused("/fields", f"ask for 1 to {MAX_FIELDS} fields, or leave this member out")
+    names = tuple(FieldName(_code(name, f"/fields/{i}")) for i, name in enumerate(value))
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise _Refused(f"/fields/{i}", "this field is asked for twice")
+    return names
+
+
+def _where(value: object) -> Mapping[FieldName, Scalar]:
+    members = _members(value, "/where")
+    if not 1 <= len(members) <= MAX_WHERE:
+        raise _Refused("/where", f"ask by 1 to {MAX_WHERE} key fields")
+    where: dict[FieldName, Scalar] = {}
+    for name, asked in members.items():
+        pointer = _pointer("/where", name) or "/where"
+        where[FieldName(_code(name, pointer))] = _scalar(asked, pointer)
+    return where
+
+
+def _scalar(value: object, pointer: str) -> Scalar:
+    if isinstance(value, _Unfit):
+        raise _Refused(pointer, value.detail)
+    if isinstance(value, bool | int):
+        return value
+    text = _text(value, pointer)
+    # The empty string is refused: it asks for every row whose key was never filled in.
+    if not 1 <= len(text) <= MAX_VALUE:
+        raise _Refused(pointer, f"a value is 1 to {MAX_VALUE} characters")
+    if _UNFIT.search(text) is not None:
+        raise _Refused(pointer, "a value has no control, invisible or surrogate characters")
+    return text
+
+
+def _limit(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIMIT:
+        raise _Refused("/limit", f"a limit is an integer from 1 to {MAX_LIMIT}")
+    return value
