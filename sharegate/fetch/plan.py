@@ -1,0 +1,84 @@
+"""What exactly to ask a source, from a permit and the request it permits. Pure."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sharegate.fetch.wire import Bound, bindable
+from sharegate.model.catalogue import FieldName, FieldType, MaskRule
+from sharegate.model.decision import Permit
+from sharegate.model.request import AccessRequest
+
+
+class Column(NamedTuple):
+    """A column at the source, and the type its values have on the wire."""
+
+    name: str
+    type: FieldType
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """All that makes one question's statement differ from another's; holds nothing of input.
+
+    Complete in itself, so that what is cached by it cannot outlive a change of the catalogue.
+
+    Attributes:
+        keys: Asked by, for equality; sorted, so that the order of a request's members makes no
+            new statement.
+    """
+
+    relation: tuple[str, str]
+    columns: tuple[Column, ...]
+    keys: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One question to a source.
+
+    Attributes:
+        values: To be bound, in the order of ``shape.keys``.
+        row_limit: The most rows wanted, at least 1.
+    """
+
+    shape: Shape
+    values: tuple[Bound, ...]
+    row_limit: int
+
+
+def may_not_ask_by(permit: Permit, request: AccessRequest) -> str | None:
+    """The member of the request (RFC 6901) by which it may not be asked, or None.
+
+    `authorize` has refused such a request already; the wall stands twice because a value one may
+    not read, and yet may compare with, can be read by guessing.
+    """
+    if not request.where:
+        return "/where"
+    for name in request.where:
+        field = permit.resource.fields.get(name)
+        if field is None or not field.key or field.mask is not MaskRule.NONE:
+            return "/where/" + name.replace("~", "~0").replace("/", "~1")
+    return None
+
+
+def plan(permit: Permit, request: AccessRequest) -> Plan | None:
+    """What to ask, or None where no row can match, as for the 30th of February.
+
+    Args:
+        permit: Whose fields and row limit bound what may leave.
+        request: One by whose every key may be asked (:func:`may_not_ask_by`).
+    """
+    catalogued = permit.resource.fields
+    keys: list[FieldName] = sorted(request.where)
+    values: list[Bound] = []
+    for name in keys:
+        bound = bindable(catalogued[name].type, request.where[name])
+        if bound is None:
+            return None
+        values.append(bound)
+    shape = Shape(
+        permit.resource.relation,
+        tuple(Column(catalogued[name].column, catalogued[name].type) for name in permit.fields),
+        tuple(Column(catalogued[name].column, catalogued[name].type) for name in keys),
+    )
+    return Plan(shape, tuple(values), permit.row_limit)

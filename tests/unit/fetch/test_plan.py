@@ -1,0 +1,96 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharegate.fetch.plan import Column, may_not_ask_by, plan
+from sharegate.fetch.sql import arguments, statement
+from sharegate.model.catalogue import FieldType, MaskRule
+from tests.unit.fetch.estate import ALL, EXCHANGE, field, permit, request, resource
+
+KEY = "certificate_no"
+
+
+def test_a_plan_holds_the_permits_columns_and_the_requests_values():
+    planned = plan(permit(("address", "area_m2"), row_limit=7), request(certificate_no="c1"))
+    assert planned.shape.relation == ("estate", "property")
+    assert planned.shape.columns == (
+        Column("address", FieldType.TEXT),
+        Column("area_m2", FieldType.DECIMAL),
+    )
+    assert planned.shape.keys == (Column(KEY, FieldType.TEXT),)
+    assert planned.values == ("c1",)
+    assert planned.row_limit == 7
+
+
+def test_no_row_can_match_what_does_not_exist():
+    assert plan(permit(), request(certificate_no="c1", registered_on="2023-02-30")) is None
+
+
+@given(st.permutations(["certificate_no", "owner_id_number", "address"]))
+def test_the_order_of_members_makes_no_new_shape(order):
+    listed = resource(fields=[field(name, key=True) for name in ALL])
+    asked = request(**{name: name for name in order})
+    planned = plan(permit(listed=listed), asked)
+    assert planned.values == ("address", "certificate_no", "owner_id_number")
+    assert [key.name for key in planned.shape.keys] == list(planned.values)
+
+
+@pytest.mark.parametrize(
+    ("where", "pointer"),
+    [
+        ({}, "/where"),
+        ({"address": "x"}, "/where/address"),
+        ({"owner_name": "x"}, "/where/owner_name"),
+        ({"certificate_no": "x", "a/b~c": "x"}, "/where/a~1b~0c"),
+        ({"certificate_no": "x"}, None),
+    ],
+)
+def test_what_may_not_be_asked_by(where, pointer):
+    assert may_not_ask_by(permit(), request(**where)) == pointer
+
+
+def test_a_masked_key_may_not_be_asked_by():
+    listed = resource(fields=[field(KEY, mask=MaskRule.TAIL, key=True)])
+    assert may_not_ask_by(permit((KEY,), listed=listed), request(certificate_no="x"))
+
+
+def test_the_statement_word_by_word():
+    planned = plan(
+        permit(("owner_name", "area_m2", "storeys")),
+        request(registered_on="2024-01-01", certificate_no="c1"),
+    )
+    made = statement(planned.shape)
+    assert " ".join(made.text.split()) == (
+        'SELECT CAST("estate"."property"."owner_name" AS TEXT) AS "owner_name", '
+        'CAST("estate"."property"."area_m2" AS TEXT) AS "area_m2", '
+        '"estate"."property"."storeys" '
+        'FROM "estate"."property" '
+        "WHERE (SELECT pg_catalog.set_config('application_name', $1::VARCHAR, false) "
+        "AS set_config_1) IS NOT NULL "
+        'AND "estate"."property"."certificate_no" = $2 '
+        'AND "estate"."property"."registered_on" = CAST($3::VARCHAR AS DATE) '
+        "LIMIT $4::BIGINT"
+    )
+    assert made.text_keys == (1,)
+    assert arguments(planned, EXCHANGE) == (str(EXCHANGE), "c1", "2024-01-01", 20)
+
+
+@given(value=st.text(min_size=1), limit=st.integers(1, 1000))
+def test_nothing_of_a_request_makes_a_new_statement(value, limit):
+    first = plan(permit(row_limit=5), request(certificate_no="c1"))
+    other = plan(permit(row_limit=limit), request(certificate_no=value))
+    if other is not None:
+        assert statement(other.shape) is statement(first.shape)
+
+
+def test_names_of_the_catalogue_are_quoted():
+    shape = plan(
+        permit(("use",), listed=resource(("s", 'a"; DROP'), [field("use", key=True)])),
+        request(use="x"),
+    ).shape
+    assert 'FROM "s"."a""; DROP"' in statement(shape).text
+    assert '"use" = $2' in statement(shape).text
+
+
+def test_statements_kept_are_bounded():
+    assert statement.cache_info().maxsize is not None
