@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from sharegate.errors import Unavailable, Unproven
+from sharegate.errors import AuditLogUnavailable, Unavailable, Unproven
 from sharegate.model.catalogue import SourceName
 from sharegate.model.decision import Reason
 
@@ -111,7 +111,7 @@ class RuleSetLoaded:
 class Lifecycle:
     """The gateway started, began to drain, or stopped."""
 
-    event: str
+    what: str
     detail: str
 
 
@@ -205,7 +205,23 @@ class Metrics:
         )
         self._rules = Gauge("sharegate_grants", "Grants in the rule set.", registry=registry)
 
-    def __call__(self, seen: Observation) -> None:  # noqa: C901, PLR0912  one flat case per observation
+    def ask_usable(self, require_usable: Callable[[], None]) -> None:
+        """Let each scrape ask whether entries can be recorded, rather than remember it.
+
+        Args:
+            require_usable: Raises AuditLogUnavailable while they cannot.
+        """
+
+        def usable() -> float:
+            try:
+                require_usable()
+            except AuditLogUnavailable:
+                return 0
+            return 1
+
+        self._usable.set_function(usable)
+
+    def __call__(self, seen: Observation) -> None:  # noqa: C901  one flat case per observation
         """Count it."""
         match seen:
             case Exchanged():
@@ -227,14 +243,12 @@ class Metrics:
                 self._throttled.inc()
             case NotRecorded():
                 self._unrecorded[seen.reason].inc()
-            case AuditLogState():
-                self._usable.set(1 if seen.usable else 0)
             case SourceFailed():
                 self._source.labels(seen.source, seen.kind).inc()
             case RuleSetLoaded():
                 self._rules.set(seen.grants)
-            case Lifecycle():
-                pass
+            case AuditLogState() | Lifecycle():
+                pass  # a line for the operator; whether the log is usable is asked at each scrape
             case _:
                 assert_never(seen)
 

@@ -208,7 +208,7 @@ def _tables(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any], type[Struct]
 
 
 def _path(kind: type, value: object) -> object:
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, str) and "\0" not in value:
         return Path(value)
     raise TypeError(f"Expected the name of a file or folder, got `{type(value).__name__}`")
 
