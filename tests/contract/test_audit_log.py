@@ -8,7 +8,6 @@ import pytest
 
 from sharegate.errors import AuditLogUnavailable
 from sharegate.record.audit_log import Appended, Replayed, Stale
-
 from tests.integration.audit_database import cores, draft, make
 from tests.unit.record.memory_log import Kept, MemoryAuditLog
 
@@ -78,9 +77,7 @@ async def site(request):
 async def test_entries_of_all_gateways_form_one_sequence_without_gaps(site):
     gateways = [await site.gateway() for _ in range(3)]
     drafts = [draft(b"%d" % n) for n in range(240)]
-    fates = await asyncio.gather(
-        *(gateways[n % 3].append(each) for n, each in enumerate(drafts))
-    )
+    fates = await asyncio.gather(*(gateways[n % 3].append(each) for n, each in enumerate(drafts)))
     assert all(isinstance(fate, Appended) for fate in fates)
     assert sorted(fate.index for fate in fates) == list(range(240))
     placed = sorted(zip((fate.index for fate in fates), drafts, strict=True), key=lambda p: p[0])
@@ -94,9 +91,7 @@ async def test_a_replay_key_is_used_once_whoever_asks_and_however_many_at_once(s
     gateways = [await site.gateway() for _ in range(3)]
     now = await site.now()
     copies = [draft(b"%d" % n, key=b"k" * 32, signed_at=now) for n in range(30)]
-    fates = await asyncio.gather(
-        *(gateways[n % 3].append(each) for n, each in enumerate(copies))
-    )
+    fates = await asyncio.gather(*(gateways[n % 3].append(each) for n, each in enumerate(copies)))
     (first,) = [fate for fate in fates if isinstance(fate, Appended)]
     assert [fate for fate in fates if fate != first] == [Replayed(first.index)] * 29
     assert len(await site.leaves()) == 1

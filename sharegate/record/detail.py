@@ -1,0 +1,153 @@
+"""The detail beside an entry: sealed at once, and readable by two offices alone.
+
+Each entry's detail is encrypted under a fresh key (AES-256-GCM). That key is wrapped (RFC 3394)
+under a wrapping key which lives for at most a minute in the gateway's memory and is itself
+encrypted to the provider and to the audit office (HPKE, RFC 9180: X25519, HKDF-SHA256,
+AES-256-GCM). Each entry carries all that its readers need; erasing its `wrapped` value erases its
+detail and no other. One HPKE encryption costs more than all the rest of an entry, which is why
+it is shared for a minute; what the gateway could read in that minute it had in hand anyway.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap,
+    aes_key_wrap,
+)
+
+from sharegate.model.party import DepartmentId, Registry
+from sharegate.model.passage import Fetched
+from sharegate.record.entry import Label, Salts, SealedDetail, b64, commit
+
+_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_INFO = b"sharegate detail wrapping v1"
+_KEY_BYTES = 32
+_NONCE = bytes(12)  # each key encrypts once
+_WRAPPING_LIFETIME = 60_000  # milliseconds
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """A wrapping key, and itself encrypted to each of its readers."""
+
+    key: bytes
+    until: int
+    readers: tuple[str, ...]
+    encrypted: Mapping[str, str]
+
+
+class _Wrapped(msgspec.Struct, frozen=True):
+    """An entry's key, and the wrapping key for each reader."""
+
+    to: Mapping[str, str]
+    key: str
+
+
+class DetailSealer:
+    """Seals details to the provider asked (where there is one) and to the audit office."""
+
+    def __init__(self, registry: Registry, random: Random) -> None:
+        self._office = registry.audit_office_key
+        self._provider_keys = {
+            department.id: department.detail_key
+            for department in registry.departments.values()
+            if department.detail_key is not None
+        }
+        self._random = random
+        self._wrappings: dict[DepartmentId | None, Wrapping] = {}
+
+    def seal(self, fetched: Fetched, salts: Salts) -> SealedDetail:
+        """Seal what the entry commits to but does not show.
+
+        The plaintext is JSON: the officer, the request's exact body, and the salts. The rows that
+        were disclosed are not in it: data stays at its source.
+        """
+        identified = fetched.decided.identified
+        request = fetched.decided.request
+        plaintext = _encode(
+            {
+                "schema": 1,
+                "officer": identified.caller.officer,
+                "body": b64(identified.body),
+                "salts": {
+                    "officer": b64(salts.officer),
+                    "matter": b64(salts.matter),
+                    "request": b64(salts.request),
+                    "asked_by": b64(salts.asked_by),
+                    "response": b64(salts.response),
+                    "detail": b64(salts.detail),
+                },
+            }
+        )
+        provider = None if request is None else DepartmentId(request.provider)
+        wrapping = self._wrapping(
+            provider if provider in self._provider_keys else None, identified.at
+        )
+        key = self._random(_KEY_BYTES)
+        ciphertext = AESGCM(key).encrypt(_NONCE, plaintext, identified.exchange_id.bytes)
+        wrapped = _Wrapped(
+            to=wrapping.encrypted, key=b64encode(aes_key_wrap(wrapping.key, key)).decode()
+        )
+        return SealedDetail(
+            ciphertext=ciphertext,
+            wrapped=_encode(wrapped),
+            commitment=commit(salts.detail, Label.DETAIL, plaintext),
+            readers=wrapping.readers,
+        )
+
+    def _wrapping(self, provider: DepartmentId | None, now: int) -> Wrapping:
+        current = self._wrappings.get(provider)
+        if current is not None and current.until - _WRAPPING_LIFETIME <= now < current.until:
+            return current
+        key = self._random(_KEY_BYTES)
+        public = [self._office]
+        if provider is not None:
+            public.append(self._provider_keys[provider])
+        encrypted = {
+            reader_id(raw): b64encode(
+                _SUITE.encrypt(key, X25519PublicKey.from_public_bytes(raw), info=_INFO)
+            ).decode()
+            for raw in public
+        }
+        fresh = Wrapping(key, now + _WRAPPING_LIFETIME, tuple(sorted(encrypted)), encrypted)
+        self._wrappings[provider] = fresh
+        return fresh
+
+
+def reader_id(public: bytes) -> str:
+    """Name a reader's key: the first 8 bytes of its SHA-256, base64url."""
+    return b64(sha256(public).digest()[:8])
+
+
+def unseal(
+    key: X25519PrivateKey, *, exchange_id: bytes, ciphertext: bytes, wrapped: bytes
+) -> Mapping[str, object]:
+    """Open a detail with one of its readers' private keys.
+
+    Raises:
+        ValueError: It is not sealed to this key, or ciphertext and key do not belong together.
+    """
+    parts = msgspec.json.decode(wrapped, type=_Wrapped)
+    encrypted = parts.to.get(reader_id(key.public_key().public_bytes_raw()))
+    if encrypted is None:
+        raise ValueError("the detail is not sealed to this key")
+    try:
+        wrapping = _SUITE.decrypt(b64decode(encrypted), key, info=_INFO)
+        entry_key = aes_key_unwrap(wrapping, b64decode(parts.key))
+        plaintext = AESGCM(entry_key).decrypt(_NONCE, ciphertext, exchange_id)
+    except (InvalidTag, InvalidUnwrap) as error:
+        raise ValueError("the detail does not open") from error
+    opened: Mapping[str, object] = msgspec.json.decode(plaintext)
+    return opened

@@ -1,0 +1,140 @@
+"""The audit log in PostgreSQL: reading it back.
+
+What is read here is evidence to be checked, never taken at its word.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from sharegate.audit.tree import Node
+
+_LEAVES: Final = "select leaf from sharegate.entry where seq >= $1 order by seq limit $2"
+_TAIL: Final = """
+    select h.size, h.last, e.leaf from sharegate.head h
+    left join lateral (
+        select t.seq, t.leaf from sharegate.entry t where t.seq >= $1 order by t.seq limit $2
+    ) e on true order by e.seq
+"""
+_FIND: Final = "select min(seq) from sharegate.entry where exchange_id = $1"
+_HEAD: Final = "select origin, size, last from sharegate.head"
+_CHECKPOINT: Final = "select note from sharegate.checkpoint order by size desc limit 1"
+_CHECKPOINTS: Final = "select note from sharegate.checkpoint where size >= $1 order by size"
+_SUBTREES: Final = """
+    select s.level, s.n, s.hash from sharegate.subtree s
+    join unnest($1::smallint[], $2::bigint[], $3::bigint[]) as w (level, first, after)
+      on s.level = w.level and s.n >= w.first and s.n < w.after
+"""
+_STORED: Final = """
+    select count(*) filter (where n = place)
+      from (select n, row_number() over (order by n) - 1 as place
+              from sharegate.subtree where level = $1) as stored
+"""
+_SECONDS: Final = 1.5
+# What a broken, slow or refusing database raises, in asyncpg's and the operating system's terms.
+Broken: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+
+
+class PostgresReader:
+    """Reads entries, the head, checkpoints and subtree hashes over one connection of its own.
+
+    One statement at a time; a connection that broke is made anew at the next call. Every method
+    raises one of :data:`Broken`.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        """Prepare; the first call connects.
+
+        Args:
+            dsn: A login with the role ``sharegate_read``.
+        """
+        self._dsn = dsn
+        self._turn = asyncio.Lock()
+        self._connection: asyncpg.Connection | None = None
+        self._listening: list[tuple[str, Callable[[], None]]] = []
+
+    async def listen(self, channel: str, heard: Callable[[], None]) -> None:
+        """Call `heard` at each notification on a channel, across reconnections."""
+        self._listening.append((channel, heard))
+        async with self._turn:
+            if self._connection is not None:
+                await self._connection.add_listener(channel, lambda *_: heard())
+
+    async def head(self) -> tuple[str, int, bytes]:
+        """The log's origin, its size, and the leaf hash of its last entry."""
+        row = await self._ask(_HEAD)
+        if not row:
+            raise OSError("there is no audit log in this database")
+        return row[0]["origin"], row[0]["size"], row[0]["last"]
+
+    async def leaves(self, first: int, most: int) -> list[bytes]:
+        """At most `most` leaves in order, from index `first`."""
+        return [row["leaf"] for row in await self._ask(_LEAVES, first, most)]
+
+    async def tail(self, first: int, most: int) -> tuple[int, bytes, list[bytes]]:
+        """The log's size, the leaf hash of its last entry, and leaves, all of one moment.
+
+        The leaves are at most `most`, in order, from index `first`.
+        """
+        rows = await self._ask(_TAIL, first, most)
+        if not rows:
+            raise OSError("there is no audit log in this database")
+        leaves = [row["leaf"] for row in rows if row["leaf"] is not None]
+        return rows[0]["size"], rows[0]["last"], leaves
+
+    async def find(self, exchange_id: UUID) -> int | None:
+        """The index of an exchange's entry."""
+        found: int | None = (await self._ask(_FIND, exchange_id))[0][0]
+        return found
+
+    async def checkpoint(self) -> bytes | None:
+        """The newest signed checkpoint kept in the database."""
+        rows = await self._ask(_CHECKPOINT)
+        return rows[0]["note"] if rows else None
+
+    async def checkpoints(self, size: int) -> list[bytes]:
+        """The signed checkpoints of at least this size, in order of size."""
+        return [row["note"] for row in await self._ask(_CHECKPOINTS, size)]
+
+    async def subtrees(self, ranges: Sequence[tuple[int, int, int]]) -> dict[Node, bytes]:
+        """Stored subtree hashes, for ranges of (level, first, after)."""
+        levels, firsts, afters = zip(*ranges, strict=True) if ranges else ((), (), ())
+        rows = await self._ask(_SUBTREES, levels, firsts, afters)
+        return {(row["level"], row["n"]): row["hash"] for row in rows}
+
+    async def stored_subtrees(self, level: int) -> int:
+        """How many subtrees of a level are stored, counting from the first without a gap."""
+        count: int = (await self._ask(_STORED, level))[0][0]
+        return count
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _ask(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        async with self._turn:
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    if self._connection is None or self._connection.is_closed():
+                        self._connection = await self._connect()
+                    return await self._connection.fetch(statement, *values)
+            except Broken:
+                await self.close()
+                raise
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await asyncpg.connect(self._dsn)
+        for channel, heard in self._listening:
+            await connection.add_listener(channel, lambda *_, heard=heard: heard())
+        return connection

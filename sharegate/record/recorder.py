@@ -1,0 +1,164 @@
+"""Record an outcome: the only maker of `Recorded`."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from typing import assert_never
+from uuid import UUID
+
+from sharegate.audit.chain import parse_leaf
+from sharegate.errors import AuditLogUnavailable, Unavailable
+from sharegate.model.catalogue import Catalogue
+from sharegate.model.decision import Reason
+from sharegate.model.party import DepartmentId, Registry
+from sharegate.model.passage import Covered, Disclosure, Fetched, Recorded, Refusal
+from sharegate.record.answer import encode_answer
+from sharegate.record.audit_log import (
+    Appended,
+    AuditLog,
+    Checkpoints,
+    Draft,
+    Replayed,
+    Stale,
+)
+from sharegate.record.detail import DetailSealer
+from sharegate.record.entry import SALT_BYTES, Salts, core, read_core, unb64
+
+_SALTS = 6 * SALT_BYTES
+_NOW = 0  # "signed now, by the audit log's own clock"
+
+
+class Recorder:
+    """Writes each exchange into the audit log and waits until a signed checkpoint covers it."""
+
+    def __init__(
+        self,
+        audit_log: AuditLog,
+        checkpoints: Checkpoints,
+        registry: Registry,
+        catalogue: Catalogue,
+        *,
+        random: Callable[[int], bytes],
+        seconds: float,
+    ) -> None:
+        """Put the room together.
+
+        Args:
+            audit_log: Where entries go.
+            checkpoints: What signs over them.
+            registry: Whose keys details are sealed to.
+            catalogue: The names that may stand in an entry.
+            random: Gives so many random bytes (``os.urandom``).
+            seconds: How long one exchange may wait here.
+        """
+        self._audit_log = audit_log
+        self._checkpoints = checkpoints
+        self._departments = registry.departments
+        self._catalogue = catalogue
+        self._sealer = DetailSealer(registry, random)
+        self._random = random
+        self._seconds = seconds
+
+    def require_usable(self) -> None:
+        """Raise AuditLogUnavailable at once if it is known that nothing can be recorded."""
+        self._audit_log.require_usable()
+        self._checkpoints.require_usable()
+
+    async def record(self, fetched: Fetched) -> Recorded:
+        """Write an outcome down.
+
+        A request that was seen before gives no answer: the replay is recorded as a refusal of its
+        own, once; a third and later copy is refused under that same entry, so that whoever
+        captured one signed request cannot make the log grow with it.
+
+        Raises:
+            AuditLogUnavailable: Within `seconds` it is not known to be durable and covered.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._record(fetched)
+        except TimeoutError as error:
+            raise AuditLogUnavailable(
+                Unavailable.TIMEOUT, "the exchange could not be recorded in time"
+            ) from error
+
+    async def find(self, consumer: DepartmentId, exchange_id: UUID) -> Covered | None:
+        """Find the place of a consumer's own earlier exchange; nobody else's.
+
+        Raises:
+            AuditLogUnavailable: The log cannot be read now.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                index = await self._audit_log.find(exchange_id)
+                covered = None if index is None else await self._checkpoints.covered(index)
+        except TimeoutError as error:
+            raise AuditLogUnavailable(
+                Unavailable.TIMEOUT, "the audit log could not be read in time"
+            ) from error
+        if covered is None:
+            return None
+        caller = read_core(parse_leaf(covered.leaf).core)["caller"]
+        assert isinstance(caller, dict)
+        return covered if caller["consumer"] == consumer else None
+
+    async def _record(self, fetched: Fetched) -> Recorded:
+        identified = fetched.decided.identified
+        draft, answer = self._draft(fetched, identified.replay_key, identified.signed_at)
+        fate = await self._audit_log.append(draft)
+        match fate:
+            case Appended():
+                covered = await self._covered(fate, draft)
+                return Recorded(identified.exchange_id, fetched.outcome, answer, covered)
+            case Replayed():
+                refusal = Refusal(Reason.REPLAYED, None, "This signed request was sent before.")
+            case Stale():
+                refusal = Refusal(Reason.STALE, None, "This request was signed too long ago.")
+            case _:
+                assert_never(fate)
+        refused = replace(fetched, outcome=refusal)
+        again = sha256(b"sharegate-refused" + identified.replay_key).digest()
+        draft, _ = self._draft(refused, again, _NOW)
+        fate = await self._audit_log.append(draft)
+        if isinstance(fate, Stale):
+            raise AuditLogUnavailable(Unavailable.DOWN, "the audit log refused its own clock")
+        if isinstance(fate, Appended):
+            covered = await self._covered(fate, draft)
+        else:
+            covered = await self._checkpoints.covered(fate.index)
+        entry_id = UUID(bytes=unb64(read_core(parse_leaf(covered.leaf).core)["id"]))
+        return Recorded(entry_id, refusal, None, covered)
+
+    async def _covered(self, appended: Appended, draft: Draft) -> Covered:
+        """Wait for a checkpoint over an entry of ours, and see that it covers that entry.
+
+        In a database that was rolled back behind the gateway's back, a new entry gets a place
+        that another one has under a checkpoint already.
+        """
+        covered = await self._checkpoints.covered(appended.index)
+        if parse_leaf(covered.leaf).core != draft.core:
+            raise AuditLogUnavailable(
+                Unavailable.FROZEN, f"entry {appended.index} is not the one that was appended"
+            )
+        return covered
+
+    def _draft(
+        self, fetched: Fetched, replay_key: bytes, signed_at: int
+    ) -> tuple[Draft, bytes | None]:
+        """Write the entry of an outcome, and the bytes it commits to where there are any."""
+        salts = Salts.cut(self._random(_SALTS))
+        outcome = fetched.outcome
+        answer = None
+        if isinstance(outcome, Disclosure):
+            answer = encode_answer(fetched, outcome, salts.response)
+        detail = self._sealer.seal(fetched, salts)
+        draft = Draft(
+            exchange_id=fetched.decided.identified.exchange_id,
+            replay_key=replay_key,
+            signed_at=signed_at,
+            core=core(fetched, self._catalogue, self._departments, salts, detail, answer),
+            sealed=detail.ciphertext,
+            wrapped=detail.wrapped,
+        )
+        return draft, answer
