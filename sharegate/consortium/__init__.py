@@ -1,0 +1,1 @@
+"""What keeps the audit log honest towards others: today the signer; witnesses come later."""

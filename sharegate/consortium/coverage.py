@@ -1,0 +1,211 @@
+"""Which entries a signed checkpoint covers, and the proof of it for each.
+
+Holds the tree's growing edge and the batches signed last; whoever waits for an entry to be covered
+waits here. The older proofs are made again from the database, from stored hashes of complete
+subtrees and at most two blocks of 256 leaves.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sharegate.audit.chain import parse_leaf
+from sharegate.audit.proof import verify_inclusion
+from sharegate.audit.tree import Batch, Frontier, Node, inclusion_nodes, inclusion_path, leaf_hash
+from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.consortium.memory import LogState
+from sharegate.errors import AuditLogUnavailable, LogDiverged, Unavailable
+from sharegate.model.passage import Covered
+from sharegate.record.reader import Broken, PostgresReader
+
+STORED_LEVELS = (8, 16, 24, 32, 40, 48, 56)
+_BLOCK_LEVEL = 8
+_RECENT_BATCHES = 16
+_NOTHING_SIGNED = (Unavailable.UNSIGNED, "no checkpoint has been signed yet")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Entries read back from the log, checked, and hashed onto the tree.
+
+    Attributes:
+        first: The index of the first leaf.
+        after: The state of the log with them.
+    """
+
+    first: int
+    leaves: Sequence[bytes]
+    batch: Batch
+    after: LogState
+
+
+@dataclass(frozen=True, slots=True)
+class _OnePath:
+    steps: tuple[bytes, ...]
+
+    def path(self, _index: int) -> tuple[bytes, ...]:
+        return self.steps
+
+
+def extend(state: LogState, leaves: Sequence[bytes]) -> Stretch:
+    """Hash leaves read back from the log onto its tree. Pure.
+
+    Raises:
+        LogDiverged: A leaf is not the one that must follow.
+    """
+    first = seq = state.frontier.size
+    last = state.last
+    hashes = []
+    for data in leaves:
+        try:
+            leaf = parse_leaf(data)
+        except Malformed as error:
+            raise LogDiverged(f"entry {seq} is not an entry: {error}") from error
+        if leaf.seq != seq or leaf.prev != last:
+            raise LogDiverged(f"entry {seq} does not follow the entry before it")
+        last = leaf_hash(data)
+        hashes.append(last)
+        seq += 1
+    batch = Batch(state.frontier, hashes)
+    return Stretch(first, leaves, batch, LogState(batch.after, last))
+
+
+class Coverage:
+    """The port :class:`sharegate.record.audit_log.Checkpoints`, fed by a signer or a follower."""
+
+    def __init__(self, reader: PostgresReader) -> None:
+        """Begin without any state; nothing is covered until :meth:`resume`."""
+        self.wanted = asyncio.Event()
+        self.state = LogState.empty()
+        self.checkpoint = b""
+        self._reader = reader
+        self._waiting: dict[int, list[asyncio.Future[Covered | None]]] = {}
+        self._recent: deque[tuple[Stretch, bytes]] = deque(maxlen=_RECENT_BATCHES)
+        self._unusable: tuple[Unavailable, str] | None = _NOTHING_SIGNED
+
+    def require_usable(self) -> None:
+        """Raise at once if nothing will be covered now."""
+        if self._unusable is not None:
+            raise AuditLogUnavailable(*self._unusable)
+
+    async def covered(self, index: int) -> Covered:
+        """Wait until a signed checkpoint covers the entry at `index`."""
+        covered = None
+        while covered is None:
+            self.require_usable()
+            if index < self.state.frontier.size:
+                return self._recently(index) or await self._again(index)
+            waiter: asyncio.Future[Covered | None] = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(index, []).append(waiter)
+            self.wanted.set()
+            covered = await waiter
+        return covered
+
+    def resume(self, state: LogState, checkpoint: bytes) -> None:
+        """Go on from a state that is already signed; usable once its checkpoint is known."""
+        self.state = state
+        self.checkpoint = checkpoint
+        self._unusable = None if checkpoint else _NOTHING_SIGNED
+        for waiter in self._take_waiters():
+            waiter.set_result(None)  # look again
+
+    def usable_again(self) -> None:
+        """All that was found in the log is signed; go on, unless nothing ever was."""
+        if self.checkpoint:
+            self._unusable = None
+
+    def publish(self, stretch: Stretch, checkpoint: bytes) -> None:
+        """A checkpoint over these entries has been signed: answer whoever waits for one."""
+        self.state = stretch.after
+        self.checkpoint = checkpoint
+        self._recent.append((stretch, checkpoint))
+        self._unusable = None
+        for index in [index for index in self._waiting if index < self.state.frontier.size]:
+            covered = self._recently(index)
+            assert covered is not None
+            for waiter in self._waiting.pop(index):
+                if not waiter.done():  # it may have given up
+                    waiter.set_result(covered)
+
+    def awaits_more(self) -> bool:
+        """Whether someone waits for an entry not covered yet."""
+        return bool(self._waiting)
+
+    def suspend(self, reason: Unavailable, detail: str) -> None:
+        """Cover nothing until the next checkpoint; refuse whoever waits."""
+        self._unusable = (reason, detail)
+        for waiter in self._take_waiters():
+            waiter.set_exception(AuditLogUnavailable(reason, detail))
+
+    def _take_waiters(self) -> list[asyncio.Future[Covered | None]]:
+        waiters = [waiter for waiters in self._waiting.values() for waiter in waiters]
+        self._waiting.clear()
+        return [waiter for waiter in waiters if not waiter.done()]  # it may have given up
+
+    def _recently(self, index: int) -> Covered | None:
+        for stretch, checkpoint in reversed(self._recent):
+            if stretch.first <= index < stretch.after.frontier.size:
+                leaf = stretch.leaves[index - stretch.first]
+                return Covered(index, leaf, checkpoint, stretch.batch)
+        return None
+
+    async def _again(self, index: int) -> Covered:
+        """Prove an older entry, from what is stored, under the newest checkpoint."""
+        frontier, checkpoint = self.state.frontier, self.checkpoint
+        size = frontier.size
+        nodes = inclusion_nodes(index, size)
+        try:
+            stored = await self._reader.subtrees(
+                [_stored_range(level, n) for level, n in nodes if level >= _BLOCK_LEVEL]
+            )
+            low = [node for node in nodes if node[0] < _BLOCK_LEVEL]
+            blocks = {n << level >> _BLOCK_LEVEL for level, n in low} | {index >> _BLOCK_LEVEL}
+            leaves: dict[int, bytes] = {}
+            for block in blocks:
+                first = block << _BLOCK_LEVEL
+                read = await self._reader.leaves(first, 1 << _BLOCK_LEVEL)
+                leaves |= dict(enumerate(read, start=first))
+        except Broken as error:
+            raise AuditLogUnavailable(
+                Unavailable.DOWN, "the audit log cannot be read now"
+            ) from error
+
+        def fetch(level: int, n: int) -> bytes:
+            first, after = n << level, n + 1 << level
+            if level < _BLOCK_LEVEL:
+                hashes = {(0, at): leaf_hash(leaves[at]) for at in range(first, after)}
+                return _complete(hashes, 0, first, after)
+            at_level, low_n, high_n = _stored_range(level, n)
+            return _complete(stored, at_level, low_n, high_n)
+
+        try:
+            path = inclusion_path(index, size, fetch)
+            leaf = leaves[index]
+            # What is stored may have been altered since it was signed: then there is no receipt.
+            verify_inclusion(index, size, leaf_hash(leaf), path, frontier.root())
+        except Unproven as error:
+            raise AuditLogUnavailable(
+                Unavailable.FROZEN, f"entry {index}, or its proof, is not what was signed"
+            ) from error
+        except KeyError as error:
+            raise AuditLogUnavailable(
+                Unavailable.UNSIGNED, "the proof of this entry is being rebuilt"
+            ) from error
+        return Covered(index, leaf, checkpoint, _OnePath(path))
+
+
+def completed_subtrees(batch: Batch) -> list[tuple[int, int, bytes]]:
+    """The subtrees worth storing that a batch completed: (level, n, hash)."""
+    return [(level, n, node) for level in STORED_LEVELS for n, node in batch.completed(level)]
+
+
+def _stored_range(level: int, n: int) -> tuple[int, int, int]:
+    """Which stored subtrees make up a node of a level from 8 on: (level, first, after)."""
+    stored = level // _BLOCK_LEVEL * _BLOCK_LEVEL
+    return stored, n << (level - stored), n + 1 << (level - stored)
+
+
+def _complete(nodes: dict[Node, bytes], level: int, first: int, after: int) -> bytes:
+    """Join complete subtrees of one level, a power of two of them, into their parent."""
+    return Frontier.empty().extend([nodes[level, at] for at in range(first, after)]).root()
