@@ -80,10 +80,9 @@ class Authorize:
             decision = self._deny(denied.reason, denied.pointer, denied.detail)
         return Decided(identified, request, decision)
 
-    def no_such_receipt(self, identified: Identified) -> Decided:
-        """Deny a receipt that is not the caller's own, in the same words as one that is not."""
-        detail = "None of your exchanges has this id."
-        return Decided(identified, None, self._deny(Reason.UNKNOWN_RECEIPT, None, detail))
+    def refuse(self, identified: Identified, reason: Reason, detail: str) -> Decided:
+        """Deny what is wrong with a request besides its body: its address, or its form."""
+        return Decided(identified, None, self._deny(reason, None, detail))
 
     def _deny(self, reason: Reason, pointer: str | None, detail: str) -> Deny:
         return Deny(self.rule_set.hash, reason, None, pointer, detail)

@@ -1,6 +1,7 @@
 """Ask the source, and carry away no more than the permit allows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from uuid import UUID
 
@@ -8,7 +9,7 @@ from sharegate.fetch.mask import mask
 from sharegate.fetch.plan import may_not_ask_by, plan
 from sharegate.fetch.source import Source, SourceTimeout, SourceUnavailable, Trouble
 from sharegate.fetch.wire import Unrepresentable, carried
-from sharegate.model.catalogue import Field, SourceName
+from sharegate.model.catalogue import FieldType, MaskRule, SourceName
 from sharegate.model.decision import Deny, Permit, Reason
 from sharegate.model.passage import (
     Decided,
@@ -89,7 +90,8 @@ def within(permit: Permit, found: Sequence[Sequence[object]]) -> tuple[tuple[Val
     Raises:
         Unrepresentable: A row is not as wide as was asked, or a value has no form on the wire.
     """
-    leave = [_leaving(permit.resource.fields[name]) for name in permit.fields]
+    fields = [permit.resource.fields[name] for name in permit.fields]
+    leave = [_leaving(field.type, field.mask) for field in fields]
     rows: list[tuple[Value, ...]] = []
     for row in islice(found, permit.row_limit):
         if len(row) != len(leave):
@@ -98,8 +100,9 @@ def within(permit: Permit, found: Sequence[Sequence[object]]) -> tuple[tuple[Val
     return tuple(rows)
 
 
-def _leaving(field: Field) -> Callable[[object], Value]:
-    carry, conceal = carried(field.type), mask(field.mask)
+@cache  # of a closed list of types and a closed list of masks
+def _leaving(kind: FieldType, rule: MaskRule) -> Callable[[object], Value]:
+    carry, conceal = carried(kind), mask(rule)
 
     def leave(value: object) -> Value:
         return conceal(None if value is None else carry(value))

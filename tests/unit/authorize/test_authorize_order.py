@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policy_folder import AT, QUESTION, body, grant, identified, load
 
 from sharegate.authorize.authorize import Authorize
 from sharegate.model.decision import Deny, Permit, Reason
+from tests.unit.authorize.policy_folder import AT, QUESTION, body, grant, identified, load
 
 GRANTS = (
     grant("wide", fields="number year alive born seen gross name", rows="10"),

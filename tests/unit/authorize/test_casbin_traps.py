@@ -14,7 +14,6 @@ from casbin import FastEnforcer
 from casbin.core_enforcer import CoreEnforcer
 from casbin.persist.adapters import FileAdapter
 from casbin.util import key_match, key_match2, regex_match
-from policy_folder import AT, MODEL, grant, load
 
 import sharegate
 from sharegate.authorize import pdp
@@ -24,6 +23,7 @@ from sharegate.errors import Misconfigured
 from sharegate.model.catalogue import Mode
 from sharegate.model.decision import Deny, Reason
 from sharegate.model.grant import Grant
+from tests.unit.authorize.policy_folder import AT, MODEL, grant, load
 
 ASKED = ("beta", "alpha", "things", "query", "review")
 QUESTION = Question("beta", "alpha", "things", Mode.QUERY, "review", (), None)

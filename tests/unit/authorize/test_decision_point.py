@@ -8,7 +8,6 @@ import casbin
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policy_folder import AT, MODEL, grant, load
 
 from sharegate.authorize import pdp
 from sharegate.authorize.pdp import PolicyDecisionPoint, Question
@@ -16,6 +15,7 @@ from sharegate.authorize.ruleset import RuleSet
 from sharegate.model.catalogue import Catalogue, Mode
 from sharegate.model.decision import Deny, Reason
 from sharegate.model.grant import Effect, Grant
+from tests.unit.authorize.policy_folder import AT, MODEL, grant, load
 
 CONSUMERS = ("alpha", "beta", "gamma")
 THINGS = ("things", "others")

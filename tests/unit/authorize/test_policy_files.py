@@ -6,7 +6,15 @@ import shutil
 import subprocess
 
 import pytest
-from policy_folder import (
+
+from sharegate.authorize import ruleset
+from sharegate.authorize.pdp import PolicyDecisionPoint
+from sharegate.authorize.ruleset import load_rule_set
+from sharegate.errors import Misconfigured
+from sharegate.model.catalogue import Mode
+from sharegate.model.grant import Effect, Grant
+from sharegate.model.party import DepartmentId
+from tests.unit.authorize.policy_folder import (
     DEPARTMENTS,
     FIELDS,
     MODEL,
@@ -19,14 +27,6 @@ from policy_folder import (
     table,
     write,
 )
-
-from sharegate.authorize import ruleset
-from sharegate.authorize.pdp import PolicyDecisionPoint
-from sharegate.authorize.ruleset import load_rule_set
-from sharegate.errors import Misconfigured
-from sharegate.model.catalogue import Mode
-from sharegate.model.grant import Effect, Grant
-from sharegate.model.party import DepartmentId
 
 
 def refuse(folder, files, place, *lines):

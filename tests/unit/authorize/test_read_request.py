@@ -7,10 +7,10 @@ import unicodedata
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from policy_folder import QUESTION, body
 
 from sharegate.authorize.read import read_request
 from sharegate.model.request import AccessRequest, Unreadable
+from tests.unit.authorize.policy_folder import QUESTION, body
 
 
 def refused(content: bytes) -> str | None:

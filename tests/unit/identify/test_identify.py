@@ -8,7 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from asking import (
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sharegate.errors import Unauthenticated, Unproven
+from sharegate.identify.signature import content_digest
+from tests.unit.identify.asking import (
     AUDIENCE,
     AUTHORITY,
     BODY,
@@ -24,11 +29,6 @@ from asking import (
     identify,
     with_header,
 )
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-
-from sharegate.errors import Unauthenticated, Unproven
-from sharegate.identify.signature import content_digest
 
 HEADERS = ("Authorization", "Signature-Input", "Signature", "Content-Digest")
 GOOD = CIVIL_AFFAIRS.ask(query="receipt=inline")
@@ -295,10 +295,10 @@ def test_the_room_cannot_reach_the_network():
     program = """
 import sys
 sys.addaudithook(lambda event, _: event.startswith("socket.") and sys.exit(event))
-from asking import CIVIL_AFFAIRS, identify
+from tests.unit.identify.asking import CIVIL_AFFAIRS, identify
 from sharegate.identify import registry
 from sharegate.errors import Unauthenticated
-from test_officer import forged
+from tests.unit.identify.test_officer import forged
 room = identify()
 room(CIVIL_AFFAIRS.ask())
 for name in ("jku", "x5u", "kid"):

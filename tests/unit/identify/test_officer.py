@@ -6,7 +6,6 @@ import json
 import warnings
 
 import pytest
-from asking import AUDIENCE, CIVIL_AFFAIRS, HOUSING, NOW, NOW_S, b64url, registry
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc.errors import JoseError
@@ -16,6 +15,15 @@ from joserfc.jws import JWSRegistry
 from sharegate.errors import Unauthenticated, Unproven
 from sharegate.identify.jws import MAX_TOKEN, issuer_key
 from sharegate.identify.officer import OfficerTokens, issue_token
+from tests.unit.identify.asking import (
+    AUDIENCE,
+    CIVIL_AFFAIRS,
+    HOUSING,
+    NOW,
+    NOW_S,
+    b64url,
+    registry,
+)
 
 HEADER = {"alg": "EdDSA", "typ": "officer+jwt"}
 CLAIMS = {

@@ -1,7 +1,14 @@
 """The registry file is read whole or not at all."""
 
 import pytest
-from asking import (
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from joserfc.jwk import RSAKey
+
+from sharegate.errors import Misconfigured, Unauthenticated
+from sharegate.identify.identify import Identify
+from sharegate.identify.registry import _WEAK_ED25519, load_registry
+from tests.unit.identify.asking import (
     AUDIENCE,
     AUTHORITY,
     CIVIL_AFFAIRS,
@@ -12,13 +19,6 @@ from asking import (
     registry_text,
     write,
 )
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from joserfc.jwk import RSAKey
-
-from sharegate.errors import Misconfigured, Unauthenticated
-from sharegate.identify.identify import Identify
-from sharegate.identify.registry import _WEAK_ED25519, load_registry
 
 GOOD = registry_text()
 PUBLIC = b64(CIVIL_AFFAIRS.signing.public_key().public_bytes_raw())

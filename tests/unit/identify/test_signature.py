@@ -5,7 +5,6 @@ import datetime as dt
 import hashlib
 
 import pytest
-from asking import AUTHORITY, BODY, CIVIL_AFFAIRS, NONCE, NOW_S, identify, with_header
 from http_message_signatures import (
     HTTPMessageSigner,
     HTTPMessageVerifier,
@@ -25,6 +24,15 @@ from sharegate.identify.signature import (
     parse_signature,
     sign,
     signature_base,
+)
+from tests.unit.identify.asking import (
+    AUTHORITY,
+    BODY,
+    CIVIL_AFFAIRS,
+    NONCE,
+    NOW_S,
+    identify,
+    with_header,
 )
 
 NAMES = tuple(name.strip('"') for name in COVERED)
