@@ -1,0 +1,227 @@
+"""The routes that departments use."""
+
+import logging
+import os
+import re
+import time
+import traceback
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+from aiohttp import hdrs, web
+
+from sharegate.errors import AuditLogUnavailable, Unauthenticated
+from sharegate.gateway import Gateway
+from sharegate.model.ids import exchange_id
+from sharegate.model.passage import Arrived, Disclosure, Released
+from sharegate.observe import Observer, Throttled
+from sharegate.settings import Limits
+from sharegate.web import problems
+from sharegate.web.openapi import (
+    ENTRY_HEADER,
+    EXCHANGE_HEADER,
+    RECEIPT_HEADER,
+    openapi_document,
+)
+from sharegate.web.unproven import UnprovenCount
+
+RECEIPT_CONTENT_TYPE: Final = "text/plain"
+_SIGNED_HEADERS: Final = ("content-digest", "authorization", "signature-input", "signature")
+_RECEIPT_PATH: Final = re.compile(r"/v1/receipts/[^{}/]+")
+_ID_NOISE_BYTES: Final = 10
+_JSON: Final = "application/json"
+
+logger = logging.getLogger("sharegate.web")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ExchangeRoutes:
+    """Turns requests into walks, and what the walk gives into responses."""
+
+    def __init__(
+        self, gateway: Gateway, checkpoint: Callable[[], bytes], limits: Limits, observe: Observer
+    ) -> None:
+        """Put the routes together.
+
+        Args:
+            gateway: The walk.
+            checkpoint: Gives the newest signed checkpoint.
+            limits: What is too large and too many.
+            observe: Told of peers turned away.
+        """
+        self._gateway = gateway
+        self._checkpoint = checkpoint
+        self._limits = limits
+        self._observe = observe
+        self._unproven = UnprovenCount(limits.unproven_per_minute)
+        self._openapi = openapi_document()
+
+    def application(self) -> web.Application:
+        """The aiohttp application; it has no middleware, so an answer pays for none."""
+        application = web.Application(client_max_size=self._limits.body_bytes)
+        router = application.router
+        router.add_post("/v1/exchanges", self._guarded(self.exchange))
+        router.add_get("/v1/receipts/{exchange_id}", self._guarded(self.receipt), allow_head=False)
+        router.add_get("/log/checkpoint", self._guarded(self.checkpoint))
+        router.add_get("/openapi.json", self._guarded(self.openapi))
+        router.add_route("*", r"/{anything:[\s\S]*}", self.nothing_here)
+        return application
+
+    async def exchange(self, request: web.Request) -> web.StreamResponse:
+        """``POST /v1/exchanges``: one access request; ``?receipt=inline`` wants the receipt too."""
+        arrived = _arrived(request, await request.read())
+        wrong = _wrong_with(request.content_type, arrived.query)
+        if wrong is None:
+            released = await self._gateway.exchange(arrived, receipt=bool(arrived.query))
+        else:
+            released = await self._gateway.refuse(arrived, wrong)
+        headers = _headers(released)
+        if isinstance(released.outcome, Disclosure):
+            return web.Response(body=released.body, content_type=_JSON, headers=headers)
+        return problems.refused(released, headers)
+
+    async def receipt(self, request: web.Request) -> web.StreamResponse:
+        """``GET /v1/receipts/{exchange_id}``: the receipt of one of the caller's exchanges."""
+        arrived = _arrived(request, await request.read())
+        found = await self._gateway.receipt(arrived, _uuid(request.match_info["exchange_id"]))
+        if isinstance(found, Released):
+            return problems.refused(found, _headers(found))
+        return web.Response(body=found, content_type=RECEIPT_CONTENT_TYPE, charset="utf-8")
+
+    async def checkpoint(self, _request: web.Request) -> web.StreamResponse:
+        """``GET /log/checkpoint``: the newest signed checkpoint (C2SP tlog-tiles)."""
+        note = self._checkpoint()
+        if not note:
+            return problems.problem(
+                problems.UNAVAILABLE, "No checkpoint is signed yet.", headers=_RETRY
+            )
+        return web.Response(
+            body=note,
+            content_type="text/plain",
+            charset="utf-8",
+            headers={"Cache-Control": "no-cache"},
+        )
+
+    async def openapi(self, _request: web.Request) -> web.StreamResponse:
+        """``GET /openapi.json``: this interface, described."""
+        return web.Response(body=self._openapi, content_type=_JSON)
+
+    async def nothing_here(self, request: web.Request) -> web.StreamResponse:
+        """Every other path and method."""
+        allowed = _methods_of(request.path)
+        if allowed is not None and request.method not in allowed:
+            return problems.problem(
+                problems.NOT_ALLOWED, f"Use {allowed[0]}.", headers={"Allow": ", ".join(allowed)}
+            )
+        return problems.problem(problems.NOT_FOUND, "See /openapi.json for what is here.")
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """Turn whatever leaves the walk into its problem document."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except Unauthenticated as nobody:
+                return self._unbelieved(request, nobody)
+            except AuditLogUnavailable as unrecorded:
+                return problems.problem(
+                    problems.UNAVAILABLE,
+                    f"{unrecorded}; nothing was released.",
+                    headers=_RETRY,
+                    reason=unrecorded.reason,
+                )
+            except web.HTTPRequestEntityTooLarge:
+                most = self._limits.body_bytes
+                return problems.problem(problems.TOO_LARGE, f"A body has at most {most} bytes.")
+            except ConnectionError:
+                raise  # the peer is gone: nobody to answer
+            except Exception as error:  # noqa: BLE001  the last line of defence; fails closed
+                _log_without_data(error)
+                return problems.problem(problems.INTERNAL, "Nothing was released.")
+
+        return guarded
+
+    def _unbelieved(self, request: web.Request, nobody: Unauthenticated) -> web.Response:
+        """Answer whoever proved nothing; past the budget, without saying why.
+
+        A proven request is never turned away for what others behind the same address do.
+        """
+        if self._unproven.over(request.remote or "", time.monotonic()):
+            self._observe(Throttled())
+            answer = problems.problem(
+                problems.TOO_MANY, "Slow down.", headers={"Retry-After": "60"}
+            )
+            answer.force_close()
+            return answer
+        return problems.problem(
+            problems.UNAUTHENTICATED,
+            str(nobody),
+            headers={"WWW-Authenticate": 'Bearer realm="sharegate"'},
+            reason=nobody.reason,
+            part=nobody.part,
+        )
+
+
+_RETRY: Final = {"Retry-After": "1"}
+
+
+def _arrived(request: web.Request, body: bytes) -> Arrived:
+    at = time.time_ns() // 1_000_000
+    path, _, query = request.raw_path.partition("?")
+    headers = request.headers
+    return Arrived(
+        exchange_id=exchange_id(at, os.urandom(_ID_NOISE_BYTES)),
+        at=at,
+        method=request.method,
+        authority=", ".join(headers.getall(hdrs.HOST, ())),
+        path=path,
+        query=query,
+        headers={
+            name: ", ".join(headers.getall(name)) for name in _SIGNED_HEADERS if name in headers
+        },
+        body=body,
+    )
+
+
+def _wrong_with(content_type: str, query: str) -> str | None:
+    """What no body could mend, if anything. The query is compared as signed: in one spelling."""
+    if content_type != _JSON:
+        return "Content-Type must be application/json."
+    if query not in {"", "receipt=inline"}:
+        return "The query may be receipt=inline and nothing else."
+    return None
+
+
+def _headers(released: Released) -> dict[str, str]:
+    headers = {EXCHANGE_HEADER: str(released.exchange_id), ENTRY_HEADER: str(released.index)}
+    if released.receipt is not None:
+        headers[RECEIPT_HEADER] = b64encode(released.receipt).decode()
+    return headers
+
+
+def _methods_of(path: str) -> tuple[str, ...] | None:
+    """The methods this path does have."""
+    if path == "/v1/exchanges":
+        return (hdrs.METH_POST,)
+    if path in {"/log/checkpoint", "/openapi.json"}:
+        return (hdrs.METH_GET, hdrs.METH_HEAD)
+    if _RECEIPT_PATH.fullmatch(path) is not None:
+        return (hdrs.METH_GET,)
+    return None
+
+
+def _uuid(text: str) -> UUID | None:
+    """Read an exchange id as RFC 9562 writes it; Python alone reads braces and `urn:uuid:` too."""
+    try:
+        read = UUID(text)
+    except ValueError:
+        return None
+    return read if str(read) == text.lower() else None
+
+
+def _log_without_data(error: BaseException) -> None:
+    """Say where it failed, not with what: an exception's text may hold someone's data."""
+    place = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("internal error %s at\n%s", type(error).__name__, place)

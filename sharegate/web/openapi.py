@@ -1,0 +1,312 @@
+"""This interface, described (OpenAPI 3.1), out of the lists that the code itself goes by.
+
+What may be asked stands in :mod:`sharegate.authorize.read`, what may be answered in
+:mod:`sharegate.web.problems`; a test holds this description to both. Every example is invented.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from sharegate import __version__
+from sharegate.identify.identify import MAX_AGE_MS, MAX_AHEAD_MS
+from sharegate.identify.signature import COVERED
+from sharegate.model.decision import Reason
+from sharegate.web import problems
+from sharegate.web.problems import OF_REASON, ProblemType
+from sharegate.web.schemas import (
+    ASKED,
+    EXAMPLE_ID,
+    Json,
+    access_request,
+    answer,
+    example,
+    problem,
+    urn,
+)
+
+EXCHANGE_HEADER: Final = "ShareGate-Exchange"
+ENTRY_HEADER: Final = "ShareGate-Entry"
+RECEIPT_HEADER: Final = "ShareGate-Receipt"
+
+_DIGEST: Final = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"
+_SIGNED: Final = (
+    f'sharegate=({" ".join(COVERED)});created=1785312000;nonce="q1Yk3tqvJmWc0aZr";'
+    'keyid="civil-affairs-2026";tag="sharegate"'
+)
+_ABOUT: Final = f"""\
+One department asks, another department's source answers, and nothing leaves that was not first
+written into an append-only audit log.
+
+## How a request is signed
+
+Every request of a department carries an officer token and **one** signature (RFC 9421, Ed25519),
+in exactly this form; nothing is negotiated:
+
+- `Content-Digest`: `sha-256=:…:` and nothing else (RFC 9530), of the body as sent; of no bytes
+  where there is no body.
+- `Authorization`: `Bearer` and the officer's token.
+- `Signature-Input`: label `sharegate`; the components {", ".join(f"`{c[1:-1]}`" for c in COVERED)}
+  in this order; the parameters `created`, `nonce`, `keyid`, `tag` in this order. `created` is
+  Unix time in seconds, at most {MAX_AGE_MS // 1000} s ago and {MAX_AHEAD_MS // 1000} s ahead;
+  `nonce` is 16 to 64 letters of base64url, never used before with this key; `keyid` is as in the
+  registry; `tag` is `sharegate`. `@query` is `?` where there is no query.
+- `Signature`: `sharegate=:…:`, 64 bytes in base64.
+
+A signed request is good once. A second copy is refused as `{Reason.REPLAYED.value}`, whatever
+became of the first: whoever got no answer signs anew.
+
+## How a request is refused
+
+Each refusal is a problem document (RFC 9457) whose `type` is from a closed list. One that carries
+`entry` is recorded in the audit log like an answer. Nothing else is here: any other path is
+`{problems.NOT_FOUND.name}`, any other method `{problems.NOT_ALLOWED.name}`.
+"""
+
+_PROOF: Final = (problems.UNAUTHENTICATED, problems.TOO_MANY)
+_ALWAYS: Final = (problems.UNAVAILABLE, problems.INTERNAL)
+_ABOUT_RECEIPTS: Final = (Reason.UNKNOWN_RECEIPT,)
+_ABOUT_REPLAY: Final = (Reason.REPLAYED, Reason.STALE)
+
+
+def openapi_document() -> bytes:
+    """The document, as served at ``/openapi.json``. ASCII, so no reader can take it otherwise."""
+    return json.dumps(_document(), ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+def _document() -> Json:
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ShareGate",
+            "version": __version__,
+            "summary": "Exchanges between departments, each recorded before it is answered.",
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": {
+            "/v1/exchanges": {"post": _exchange()},
+            "/v1/receipts/{exchange_id}": {"get": _receipt()},
+            "/log/checkpoint": {"get": _checkpoint()},
+            "/openapi.json": {"get": _this()},
+        },
+        "components": {
+            "schemas": {
+                "AccessRequest": access_request(),
+                "Answer": answer(),
+                "Problem": problem(),
+            },
+            "parameters": _signature_parameters(),
+            "headers": _headers(),
+            "securitySchemes": {
+                "officer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "Who acts, vouched for by the issuer of the department that "
+                    "signs: a JWT of type officer+jwt with iss, sub, aud (this gateway), iat, exp "
+                    "(a day at most) and department. It is part of what is signed.",
+                }
+            },
+        },
+    }
+
+
+def _exchange() -> Json:
+    kinds = (
+        *(row for why, row in OF_REASON.items() if why not in _ABOUT_RECEIPTS),
+        *_PROOF,
+        *_ALWAYS,
+        problems.TOO_LARGE,
+    )
+    return {
+        "operationId": "exchange",
+        "summary": "Ask another department's source one question",
+        "description": "The body is UTF-8 without a byte order mark; no name occurs twice in one "
+        "object, and no number has a fraction or an exponent.",
+        "security": [{"officer": []}],
+        "parameters": [
+            *_signature(),
+            {
+                "name": "receipt",
+                "in": "query",
+                "description": "Whether the receipt is wanted along with the answer.",
+                "schema": {"enum": ["inline"]},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _ref("schemas", "AccessRequest"),
+                    "examples": {"a household's homes": {"value": ASKED}},
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "What the grant lets out, masked, as the entry commits to it. "
+                "Keep the exact bytes: the receipt is about them.",
+                "headers": {
+                    name: _ref("headers", name)
+                    for name in (EXCHANGE_HEADER, ENTRY_HEADER, RECEIPT_HEADER)
+                },
+                "content": {"application/json": {"schema": _ref("schemas", "Answer")}},
+            },
+            **_refusals(kinds),
+        },
+    }
+
+
+def _receipt() -> Json:
+    kinds = (
+        *(OF_REASON[why] for why in (*_ABOUT_RECEIPTS, *_ABOUT_REPLAY)),
+        *_PROOF,
+        *_ALWAYS,
+        problems.TOO_LARGE,
+    )
+    return {
+        "operationId": "receipt",
+        "summary": "Get the receipt of one of one's own exchanges",
+        "description": "A C2SP tlog-proof, which anyone can check without this gateway. Asking "
+        "for somebody else's, or for one that is not there, is refused alike and recorded.",
+        "security": [{"officer": []}],
+        "parameters": [
+            {
+                "name": "exchange_id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "format": "uuid"},
+                "example": EXAMPLE_ID,
+            },
+            *_signature(),
+        ],
+        "responses": {
+            "200": {"description": "The receipt.", "content": _text("C2SP tlog-proof")},
+            **_refusals(kinds),
+        },
+    }
+
+
+def _checkpoint() -> Json:
+    return {
+        "operationId": "checkpoint",
+        "summary": "Get the newest signed checkpoint of the audit log",
+        "security": [],
+        "responses": {
+            "200": {"description": "A signed note.", "content": _text("C2SP tlog-checkpoint")},
+            **_refusals(_ALWAYS),
+        },
+    }
+
+
+def _this() -> Json:
+    return {
+        "operationId": "openapi",
+        "summary": "Get this document",
+        "security": [],
+        "responses": {
+            "200": {
+                "description": "OpenAPI 3.1.",
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            },
+            **_refusals((problems.INTERNAL,)),
+        },
+    }
+
+
+def _refusals(kinds: Iterable[ProblemType]) -> Json:
+    """The responses that are problems: one for each status, narrowed to the types it may have."""
+    by_status: dict[int, list[ProblemType]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, []).append(kind)
+    return {str(status): _refusal(by_status[status]) for status in sorted(by_status)}
+
+
+def _refusal(kinds: list[ProblemType]) -> Json:
+    headers: Json = {}
+    if any(kind.recorded for kind in kinds):
+        headers |= {name: _ref("headers", name) for name in (EXCHANGE_HEADER, ENTRY_HEADER)}
+        if not all(kind.recorded for kind in kinds):
+            headers = {name: {**_headers()[name], "required": False} for name in headers}
+        headers[RECEIPT_HEADER] = _ref("headers", RECEIPT_HEADER)
+    if problems.UNAVAILABLE in kinds or problems.TOO_MANY in kinds:
+        headers["Retry-After"] = _ref("headers", "Retry-After")
+    if problems.UNAUTHENTICATED in kinds:
+        headers["WWW-Authenticate"] = {"required": True, "schema": {"type": "string"}}
+    return {
+        "description": "; ".join(f"`{kind.name}`: {kind.title}" for kind in kinds) + ".",
+        "headers": headers,
+        "content": {
+            problems.CONTENT_TYPE: {
+                "schema": {
+                    "allOf": [
+                        _ref("schemas", "Problem"),
+                        {
+                            "properties": {
+                                "type": {"enum": [urn(kind) for kind in kinds]},
+                                "status": {"const": kinds[0].status},
+                            }
+                        },
+                    ]
+                },
+                "example": example(kinds[0]),
+            }
+        },
+    }
+
+
+def _signature_parameters() -> Json:
+    def header(name: str, pattern: str, example: str) -> Json:
+        return {
+            "name": name,
+            "in": "header",
+            "required": True,
+            "schema": {"type": "string", "pattern": pattern},
+            "example": example,
+        }
+
+    return {
+        "digest": header("Content-Digest", "^sha-256=:[A-Za-z0-9+/]{43}=:$", _DIGEST),
+        "signed": header("Signature-Input", r"^sharegate=\(.*\);created=[0-9]+;nonce=", _SIGNED),
+        "signature": header(
+            "Signature", "^sharegate=:[A-Za-z0-9+/]{86}==:$", f"sharegate=:{'A' * 86}==:"
+        ),
+    }
+
+
+def _signature() -> list[Json]:
+    return [_ref("parameters", name) for name in _signature_parameters()]
+
+
+def _headers() -> Mapping[str, Json]:
+    return {
+        EXCHANGE_HEADER: {
+            "description": "The exchange's id, by which its receipt can be asked for.",
+            "required": True,
+            "schema": {"type": "string", "format": "uuid"},
+        },
+        ENTRY_HEADER: {
+            "description": "The place of its entry in the audit log.",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 0},
+        },
+        RECEIPT_HEADER: {
+            "description": "With `receipt=inline`: the receipt, in base64.",
+            "schema": {"type": "string", "contentEncoding": "base64"},
+        },
+        "Retry-After": {
+            "description": "Seconds.",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 1},
+        },
+    }
+
+
+def _text(what: str) -> Json:
+    return {"text/plain": {"schema": {"type": "string", "description": what}}}
+
+
+def _ref(section: str, name: str) -> Json:
+    return {"$ref": f"#/components/{section}/{name}"}
