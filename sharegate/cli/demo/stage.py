@@ -1,0 +1,222 @@
+"""The demo's stage: databases, keys, registry and settings, under one directory."""
+
+import secrets
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from sharegate.audit.note import SignerKey
+from sharegate.cli.demo.departments import build_departments
+from sharegate.cli.keys import new_detail_key, new_signing_key
+from sharegate.embedded import EmbeddedPostgres
+from sharegate.errors import Misconfigured
+from sharegate.identify.officer import MAX_LIFETIME_S, issue_token
+from sharegate.record.migrate import provision
+
+ORIGIN: Final = "sharegate.example/demo"
+DEPARTMENTS: Final = {
+    "civil-affairs": ("民政局", "Civil Affairs Bureau", "zhang.wei"),
+    "housing": ("住房和城乡建设局", "Housing Bureau", "li.na"),
+    "tax": ("税务局", "Tax Bureau", "wang.fang"),
+}
+_DEPARTMENT: Final = """
+[[department]]
+id = "{id}"
+name_zh = "{name_zh}"
+name_en = "{name_en}"
+detail_key = "{detail_key}"
+
+[[department.key]]
+key_id = "{id}-demo"
+public = "{public}"
+not_before = 2025-01-01T00:00:00Z
+not_after = 2035-01-01T00:00:00Z
+
+[[department.issuer]]
+issuer = "https://officers.{id}.example"
+algorithm = "EdDSA"
+jwk = {{ kty = "OKP", crv = "Ed25519", x = "{x}" }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where everything of the demo is.
+
+    Attributes:
+        server: The PostgreSQL server that plays every database.
+        config: The gateway's settings file.
+        callers: Each department's settings for `sharegate call`.
+        log_key: The log's public key.
+    """
+
+    server: EmbeddedPostgres
+    config: Path
+    callers: dict[str, Path]
+    log_key: str
+    exchange_url: str
+    admin_url: str
+
+
+async def build_stage(place: Path, policies: Path, say: Callable[[str], None]) -> Stage:
+    """Build what is missing and start the databases; a second run finds all in place.
+
+    Args:
+        place: The demo's directory.
+        policies: The folder of policies to use.
+        say: Told of each slow step.
+
+    Raises:
+        Misconfigured: A file that should be there is not what it was.
+        PostgresUnavailable: The embedded PostgreSQL does not start.
+    """
+    for folder in (place, place / "keys", place / "callers"):
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    say("starting PostgreSQL from its wheel (initdb the first time)")
+    server = EmbeddedPostgres(place / "postgres")
+    await server.start()
+    try:
+        append_dsn, read_dsn = await provision(server.dsn, ORIGIN)
+        sources = await build_departments(
+            server, passwords=lambda role: _secret(place / "keys" / f"{role}.password"), say=say
+        )
+    except BaseException:
+        await server.stop()
+        raise
+    say("making keys, officers' tokens, the registry and the settings")
+    exchange, admin = _port(place / "exchange.port"), _port(place / "admin.port")
+    log_key = SignerKey(ORIGIN, _signing_key(place / "keys" / "log.pem")).vkey
+    write_registry(place)
+    config = write_settings(
+        place,
+        policies=policies,
+        ports=(exchange, admin),
+        audit_dsns=(append_dsn, read_dsn),
+        sources=sources,
+    )
+    return Stage(
+        server=server,
+        config=config,
+        callers={name: write_caller(place, name, exchange, log_key) for name in DEPARTMENTS},
+        log_key=log_key,
+        exchange_url=f"http://127.0.0.1:{exchange}",
+        admin_url=f"http://127.0.0.1:{admin}",
+    )
+
+
+def write_settings(
+    place: Path,
+    *,
+    policies: Path,
+    ports: tuple[int, int],
+    audit_dsns: tuple[str, str],
+    sources: Mapping[str, str],
+) -> Path:
+    """Write the gateway's settings file, and give its path."""
+    exchange, admin = ports
+    append_dsn, read_dsn = audit_dsns
+    tables = "".join(f'\n[sources.{name}]\ndsn = "{dsn}"\n' for name, dsn in sources.items())
+    config = place / "gateway.toml"
+    config.touch(mode=0o600)
+    config.write_text(
+        f'policies = "{policies.resolve()}"\nregistry = "registry.toml"\n\n[listen]\n'
+        f'exchange = "127.0.0.1:{exchange}"\nadmin = "127.0.0.1:{admin}"\n'
+        f'authority = "127.0.0.1:{exchange}"\n\n[audit_log]\norigin = "{ORIGIN}"\n'
+        f'append_dsn = "{append_dsn}"\nread_dsn = "{read_dsn}"\n'
+        f'signing_key = "keys/log.pem"\nstate = "state"\n{tables}',
+        encoding="utf-8",
+    )
+    return config
+
+
+def write_registry(place: Path) -> None:
+    """The demo plays every department, and the audit office, so it makes all their keys."""
+    keys = place / "keys"
+    departments = []
+    for name, (name_zh, name_en, _officer) in DEPARTMENTS.items():
+        member = _signing_key(keys / f"{name}.pem").public_key().public_bytes_raw()
+        issuer = _signing_key(keys / f"{name}.issuer.pem").public_key().public_bytes_raw()
+        departments.append(
+            _DEPARTMENT.format(
+                id=name,
+                name_zh=name_zh,
+                name_en=name_en,
+                detail_key=_detail_key(keys / f"{name}.detail.pem"),
+                public=b64encode(member).decode(),
+                x=b64encode(issuer, altchars=b"-_").decode().rstrip("="),
+            )
+        )
+    office = _detail_key(keys / "audit-office.detail.pem")
+    (place / "registry.toml").write_text(
+        f'audit_office_key = "{office}"\n' + "".join(departments), encoding="utf-8"
+    )
+
+
+def write_caller(place: Path, name: str, port: int, log_key: str) -> Path:
+    """Write a department's settings for `sharegate call`, with a day's officer token."""
+    token = issue_token(
+        _signing_key(place / "keys" / f"{name}.issuer.pem"),
+        issuer=f"https://officers.{name}.example",
+        officer=DEPARTMENTS[name][2],
+        department=name,
+        audience=f"127.0.0.1:{port}",
+        now=int(time.time()),
+        lifetime_s=MAX_LIFETIME_S,
+    )
+    token_file = place / "callers" / f"{name}.token"
+    token_file.write_text(token, encoding="ascii")
+    token_file.chmod(0o600)
+    caller = place / "callers" / f"{name}.toml"
+    caller.write_text(
+        f'gateway = "http://127.0.0.1:{port}"\nkey_id = "{name}-demo"\n'
+        f'key = "../keys/{name}.pem"\ntoken = "{name}.token"\nlog_key = "{log_key}"\n'
+        f'store = "../receipts/{name}"\n',
+        encoding="utf-8",
+    )
+    return caller
+
+
+def _signing_key(file: Path) -> Ed25519PrivateKey:
+    if not file.exists():
+        return new_signing_key(file)
+    key = load_pem_private_key(file.read_bytes(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise Misconfigured(str(file), "is not an Ed25519 key")
+    return key
+
+
+def _detail_key(file: Path) -> str:
+    public = file.with_suffix(".pub")
+    if not public.exists():
+        public.write_text(b64encode(new_detail_key(file)).decode(), encoding="ascii")
+    return public.read_text(encoding="ascii")
+
+
+def _secret(file: Path) -> str:
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(24), encoding="ascii")
+    return file.read_text(encoding="ascii")
+
+
+def _port(file: Path) -> int:
+    """The port used last time, if it is still free; else a free one."""
+    wanted = int(file.read_text(encoding="ascii")) if file.exists() else 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.close()
+            file.unlink()
+            return _port(file)
+        port: int = probe.getsockname()[1]
+    file.write_text(str(port), encoding="ascii")
+    return port

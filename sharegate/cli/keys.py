@@ -1,0 +1,79 @@
+"""``sharegate key new``: make a key pair and say its public half."""
+
+import argparse
+import os
+from base64 import b64encode
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from sharegate.audit.note import SignerKey
+from sharegate.cli.options import Verbs
+from sharegate.errors import Misconfigured
+
+_KINDS = {
+    "log": "signs a log's checkpoints; prints its verifier key (give --origin)",
+    "member": "signs a department's requests (Ed25519)",
+    "detail": "opens sealed details (X25519)",
+}
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("key", help="make a key pair")
+    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    for kind, meaning in _KINDS.items():
+        one = kinds.add_parser(kind, help=meaning)
+        one.add_argument("file", type=Path, help="where the private key goes; never overwritten")
+        one.add_argument("--origin", required=kind == "log", help="the log's name")
+        one.set_defaults(run=_run, kind=kind)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    if chosen.kind == "detail":
+        print(b64encode(new_detail_key(chosen.file)).decode())
+    else:
+        key = new_signing_key(chosen.file)
+        if chosen.kind == "log":
+            print(SignerKey(chosen.origin, key).vkey)
+        else:
+            print(b64encode(key.public_key().public_bytes_raw()).decode())
+    return 0
+
+
+def new_signing_key(file: Path) -> Ed25519PrivateKey:
+    """Make an Ed25519 key and write it.
+
+    Raises:
+        Misconfigured: The file is there already, or cannot be written.
+    """
+    key = Ed25519PrivateKey.generate()
+    _write(file, key)
+    return key
+
+
+def new_detail_key(file: Path) -> bytes:
+    """Make an X25519 key, write it, and give its raw public half.
+
+    Raises:
+        Misconfigured: The file is there already, or cannot be written.
+    """
+    key = X25519PrivateKey.generate()
+    _write(file, key)
+    return key.public_key().public_bytes_raw()
+
+
+def _write(file: Path, key: Ed25519PrivateKey | X25519PrivateKey) -> None:
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise Misconfigured(str(file), error.strerror or "cannot be written") from error
+    with os.fdopen(handle, "wb") as opened:
+        opened.write(pem)

@@ -1,0 +1,67 @@
+"""``sharegate serve`` and ``sharegate migrate``: run the gateway; prepare its database."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import asyncpg
+import uvloop
+
+from sharegate.app import running
+from sharegate.cli.options import Verbs, config_argument
+from sharegate.observe import LogLines
+from sharegate.record.migrate import migrate
+from sharegate.settings import Settings, load_settings
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verbs."""
+    parser = verbs.add_parser("serve", help="run the gateway until SIGTERM or Ctrl-C")
+    config_argument(parser)
+    parser.set_defaults(run=_serve)
+    parser = verbs.add_parser("migrate", help="prepare the audit log's database, as its owner")
+    config_argument(parser)
+    parser.add_argument("--dsn", required=True, help="its database, as a role that may create")
+    parser.set_defaults(run=_migrate)
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    config: Path = chosen.config
+    # Libraries speak up only when something is wrong; our own lines are what an operator reads.
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("sharegate").setLevel(logging.INFO)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(load_settings(config)))
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Run the gateway until a signal, then drain: not ready first, the listener closed after."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings, LogLines(logging.getLogger("sharegate"))) as gateway:
+        await stop.wait()
+        gateway.admin.draining = True
+        await asyncio.sleep(settings.limits.drain_seconds)
+
+
+def _migrate(chosen: argparse.Namespace) -> int:
+    settings = load_settings(chosen.config)
+    applied = asyncio.run(_apply(chosen.dsn, settings.audit_log.origin))
+    for name in applied:
+        print(f"applied {name}")
+    print(f"the audit log {settings.audit_log.origin} is at this version's schema")
+    return 0
+
+
+async def _apply(dsn: str, origin: str) -> list[str]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await migrate(connection, origin)
+    finally:
+        await connection.close()

@@ -1,0 +1,130 @@
+"""``sharegate verify``: check an answer against its receipt, offline.
+
+Needs two files and the log's public key; no gateway, no database, no network.
+"""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from sharegate.audit import receipt as tlog_proof
+from sharegate.audit.chain import parse_leaf
+from sharegate.audit.note import VerifierKey
+from sharegate.audit.tree import leaf_hash
+from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.cli.options import Verbs
+from sharegate.errors import ShareGateError
+from sharegate.record.answer import open_answer
+
+LOG_KEY_FILE: Final = "log.vkey"
+
+
+class NotVerified(ShareGateError):
+    """The answer is not the one that was recorded, or nothing proves that it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a receipt proves.
+
+    Attributes:
+        index: The entry's place in the audit log.
+        size: The size of the signed checkpoint that covers it.
+        entry: What the entry says.
+    """
+
+    origin: str
+    index: int
+    size: int
+    entry: Mapping[str, object]
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("verify", help="check an answer against its receipt, offline")
+    parser.add_argument("answer", type=Path, help="the answer, byte for byte as it came")
+    parser.add_argument("receipt", type=Path, help="its receipt (.tlog-proof)")
+    parser.add_argument(
+        "--log-key",
+        metavar="VKEY|FILE",
+        help=f"the log's public key; default: the file {LOG_KEY_FILE} beside the receipt",
+    )
+    parser.set_defaults(run=_run)
+
+
+def verify_answer(answer: bytes, receipt: bytes, log_key: str) -> Verified:
+    """Check that the log recorded exactly this answer.
+
+    Args:
+        answer: Its exact bytes.
+        receipt: The C2SP tlog-proof, with the leaf as its extra data.
+        log_key: The log's verifier key (C2SP signed-note), from a source one trusts.
+
+    Raises:
+        NotVerified: It did not, or the receipt does not prove it.
+    """
+    try:
+        key = VerifierKey.parse(log_key.strip())
+        parsed = tlog_proof.parse(receipt)
+        if parsed.extra is None:
+            raise NotVerified("the receipt does not carry the entry")
+        checkpoint = tlog_proof.verify(parsed, leaf_hash(parsed.extra), [key], key.name)
+        leaf = parse_leaf(parsed.extra)
+        if leaf.seq != parsed.index:
+            raise NotVerified("the entry is not the one of this place in the log")
+        entry = open_answer(answer, leaf.core)
+    except (Malformed, Unproven, ValueError) as error:
+        raise NotVerified(str(error)) from error
+    return Verified(key.name, parsed.index, checkpoint.size, entry)
+
+
+def describe(verified: Verified) -> str:
+    """Say in a few lines what was proven."""
+    entry = verified.entry
+    caller, purpose = _map(entry.get("caller")), _map(entry.get("purpose"))
+    resource, decision = _map(entry.get("resource")), _map(entry.get("decision"))
+    rows = _map(entry.get("response")).get("rows")
+    at = entry["time"]
+    assert isinstance(at, int)
+    moment = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
+    entries = "1 entry" if verified.size == 1 else f"{verified.size} entries"
+    return (
+        f"verified: entry {verified.index} of {verified.origin}, under its signed checkpoint of "
+        f"{entries}\n"
+        f"  {moment}  {caller.get('consumer')} asked {entry.get('provider')}/"
+        f"{resource.get('id')} ({entry.get('mode')})\n"
+        f"  for {purpose.get('code')} ({purpose.get('legal_basis')}), by grant "
+        f"{decision.get('rule')}; rows: {rows}"
+    )
+
+
+def read_log_key(given: str | None, receipt: Path) -> str:
+    """Find the log's public key: given as text, as a file, or beside the receipt.
+
+    Raises:
+        NotVerified: There is none.
+    """
+    place = receipt.parent / LOG_KEY_FILE if given is None else Path(given)
+    if given is not None and "+" in given and not place.exists():
+        return given
+    try:
+        return place.read_text(encoding="utf-8")
+    except OSError as error:
+        raise NotVerified(f"no log key at {place}: give --log-key") from error
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    try:
+        answer, receipt = chosen.answer.read_bytes(), chosen.receipt.read_bytes()
+    except OSError as error:
+        raise NotVerified(f"{error.filename}: {error.strerror}") from error
+    log_key = read_log_key(chosen.log_key, chosen.receipt)
+    print(describe(verify_answer(answer, receipt, log_key)))
+    return 0
+
+
+def _map(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,60 @@
+"""The walk over HTTP, on real parts: asked, decided, fetched, recorded, released."""
+
+import asyncio
+import json
+
+from sharegate.cli.audit import verify_log
+from sharegate.cli.call import keep, prepare, send
+from sharegate.cli.verify import verify_answer
+from sharegate.settings import load_settings
+
+
+async def test_an_answer_is_recorded_and_its_receipt_verifies(site):
+    gateway = site.gateway()
+    gateway.start()
+    caller = site.caller("civil-affairs")
+    reply = await send(prepare(caller, site.properties()))
+    assert reply.status == 200, reply.body
+    assert json.loads(reply.body)["rows"]
+    proven = verify_answer(reply.body, reply.receipt, site.log_key)
+    assert (proven.index, proven.size) == (0, 1)
+    answer, receipt = keep(caller, reply)
+    assert gateway.stop() == 0
+    verify_answer(answer.read_bytes(), receipt.read_bytes(), site.log_key)
+    assert await verify_log(load_settings(gateway.config).audit_log) == 1
+
+
+async def test_one_signed_request_sent_fifty_times_is_answered_once_across_restarts(site):
+    gateway = site.gateway()
+    gateway.start()
+    request = prepare(site.caller("civil-affairs"), site.properties())
+    copies = await asyncio.gather(*(send(request) for _ in range(50)))
+    assert sorted(reply.status for reply in copies) == [200] + [409] * 49
+    # One entry for the answer, one for all its copies: a captured request cannot fill the log.
+    assert await verify_log(load_settings(gateway.config).audit_log) == 2
+    gateway.kill()
+    gateway.start()
+    again = await send(request)
+    assert again.status == 409
+    assert json.loads(again.body)["entry"] == 1
+
+
+async def test_two_gateways_share_one_log_and_the_second_takes_over(site):
+    first, second = site.gateway(), site.gateway()
+    first.start()
+    second.start()
+    callers = [site.caller("civil-affairs", gateway) for gateway in (first, second)]
+
+    async def ask(caller):
+        reply = await send(prepare(caller, site.properties()))
+        assert reply.status == 200, reply.body
+        return verify_answer(reply.body, reply.receipt, site.log_key).index
+
+    indexes = await asyncio.gather(*(ask(caller) for caller in callers * 20))
+    assert sorted(indexes) == list(range(40))
+    first.kill()  # it was the one that signed
+    second.wait_until_ready()
+    for attempt in range(40, 45):
+        reply = await send(prepare(callers[1], site.properties()))
+        assert reply.status == 200, (attempt, reply.body)
+    assert await verify_log(load_settings(second.config).audit_log) == 45
