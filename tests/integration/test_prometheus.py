@@ -1,0 +1,312 @@
+"""The dashboard and the alert rules, asked of a real Prometheus that scraped a real gateway.
+
+Prometheus is Debian's package, unpacked and never installed, so that no service of it ever runs.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sharegate.cli.call import prepare, send
+from tests.postgres import on_a_thread
+from tests.site import free_port, site_on
+
+ROOT = Path(__file__).parents[2]
+GRAFANA = ROOT / "grafana"
+DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
+RULES = GRAFANA / "alerts" / "sharegate.yml"
+RULES_TEST = RULES.with_name("sharegate_test.yml")
+UNPACKED = ROOT / ".cache" / "prometheus"
+JOB = "sharegate"
+SCRAPED_SECONDS = 30
+# Metrics that no panel shows: when a series began, which Prometheus has no use for.
+DELIBERATELY_ABSENT = re.compile(r"sharegate_\w+_created")
+METRIC = re.compile(r"\b(?:sharegate|process)_[a-z_]+\b")
+UNPROVEN_BUDGET = 4
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    url: str
+
+    def get(self, path, **parameters):
+        query = urllib.parse.urlencode(parameters)
+        try:
+            with urllib.request.urlopen(f"{self.url}{path}?{query}", timeout=10) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from error
+
+    def ask(self, expression):
+        return self.get("/api/v1/query", query=expression)["result"]
+
+
+@pytest.fixture(scope="module")
+def binaries():
+    """A directory with prometheus and promtool in it; unpacked once and kept in `.cache`."""
+    directory = UNPACKED / "usr" / "bin"
+    if shutil.which("prometheus") and shutil.which("promtool"):
+        return Path(shutil.which("prometheus")).parent
+    if not (directory / "promtool").is_file():
+        why = unpack_prometheus()
+        if why is not None:
+            if os.environ.get("CI", "").lower() == "true":
+                pytest.fail(f"no Prometheus: {why}")
+            pytest.skip(f"no Prometheus, so no query of the dashboard was tried: {why}")
+    return directory
+
+
+def unpack_prometheus():
+    """Fetch Debian's package and unpack it; say why not."""
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        return "neither on PATH, nor is this a Debian that it could be fetched from"
+    if os.geteuid() != 0:
+        return "not on PATH, and only root fetches Debian's package"
+    UNPACKED.parent.mkdir(exist_ok=True)
+    fetching = UNPACKED.with_name(f"prometheus-{os.getpid()}")
+    fetching.mkdir()
+    try:
+        fetch = ["apt-get", "download", "-q", "prometheus"]
+        if run(*fetch, cwd=fetching).returncode != 0:
+            run("apt-get", "update", "-q")
+            done = run(*fetch, cwd=fetching)
+            if done.returncode != 0:
+                return f"apt-get: {done.stderr[-500:]}"
+        (package,) = fetching.glob("*.deb")
+        done = run("dpkg-deb", "-x", str(package), str(fetching))
+        if done.returncode != 0:
+            return f"dpkg-deb: {done.stderr[-500:]}"
+        package.unlink()
+        if not UNPACKED.exists():
+            fetching.rename(UNPACKED)
+        return None
+    finally:
+        shutil.rmtree(fetching, ignore_errors=True)
+
+
+def run(*command, cwd=None):
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=180, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def busy_gateway(postgres):
+    """A gateway that has had exchanges of every kind, and goes on having them when told."""
+    with site_on(postgres) as site:
+        gateway = site.gateway()
+        config = gateway.config
+        text = config.read_text().replace("password-of-tax_gateway", "wrong")
+        config.write_text(f"{text}\n[limits]\nunproven_per_minute = {UNPROVEN_BUDGET}\n")
+        gateway.start()
+        yield site, gateway
+
+
+@pytest.fixture(scope="module")
+def prometheus(binaries, busy_gateway, tmp_path_factory):
+    """A Prometheus that has scraped the gateway while it answered, refused and failed."""
+    site, gateway = busy_gateway
+    place = tmp_path_factory.mktemp("prometheus")
+    port = free_port()
+    target = gateway.admin_url.removeprefix("http://")
+    (place / "prometheus.yml").write_text(
+        f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{RULES}]\n"
+        f"scrape_configs: [{{job_name: {JOB}, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    )
+    output = place / "output.txt"
+    with output.open("wb") as lines:
+        process = subprocess.Popen(
+            [
+                binaries / "prometheus",
+                f"--config.file={place / 'prometheus.yml'}",
+                f"--storage.tsdb.path={place / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=lines,
+            stderr=lines,
+        )
+    try:
+        server = Prometheus(f"http://127.0.0.1:{port}")
+        wait_until(lambda: is_ready(server), output)
+        wait_until(lambda: server.ask(f'up{{job="{JOB}"}} == 1'), output)
+        on_a_thread(exchange_of_every_kind(site))
+        labelled = 'count(sharegate_source_failures_total{source="tax"})'
+        wait_until(lambda: server.ask(labelled), output)
+        on_a_thread(exchange_of_every_kind(site))
+        last = "increase(sharegate_unrecorded_total{reason='down'}[20s]) > 0"
+        failed = "increase(sharegate_source_failures_total[20s]) > 0"
+        wait_until(lambda: server.ask(last) and server.ask(failed), output)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def is_ready(server):
+    """It listens before it answers, and says 503 meanwhile."""
+    with (
+        contextlib.suppress(OSError),
+        urllib.request.urlopen(f"{server.url}/-/ready", timeout=5) as answer,
+    ):
+        return answer.status == 200
+    return False
+
+
+def wait_until(condition, output):
+    until = time.monotonic() + SCRAPED_SECONDS
+    while not condition():
+        assert time.monotonic() < until, output.read_text()[-3000:]
+        time.sleep(0.1)
+
+
+async def exchange_of_every_kind(site):
+    """Answered, replayed, refused, unreadable, failed; then unproven, throttled, not recorded."""
+    caller = site.caller("civil-affairs")
+    income = {"provider": "tax", "resource": "incomes", "fields": ["id_number", "year"],
+              "where": {"id_number": site.people.applicant.id_number}}  # fmt: skip
+    ungranted = {"purpose": "marriage-registration",
+                 "legal_basis": "marriage-registration-regulations-2025"}  # fmt: skip
+    answered = prepare(caller, site.properties())
+    for request, status in (
+        (answered, 200),
+        (answered, 409),
+        (prepare(caller, site.properties(**ungranted)), 403),
+        (prepare(caller, {"provider": "housing"}), 400),
+        (prepare(caller, site.properties(**income)), 502),
+    ):
+        assert (await send(request)).status == status
+    forged = prepare(caller, site.properties())
+    forged.headers["Signature"] = "sharegate=:" + "A" * 86 + "==:"
+    said = [(await send(forged)).status for _ in range(UNPROVEN_BUDGET + 1)]
+    assert said[-1] == 429
+    admin = await asyncpg.connect(site.audit_dsn())
+    try:
+        await admin.execute("alter function sharegate.usable() rename to unusable")
+        site.gateways[0].wait_for_readiness(503)
+        assert (await send(prepare(caller, site.properties()))).status == 503
+    finally:
+        await admin.execute("alter function sharegate.unusable() rename to usable")
+        await admin.close()
+    site.gateways[0].wait_until_ready()
+
+
+def panels(dashboard):
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+def queries():
+    """Every query of every dashboard: (panel's title, it as Grafana would send it, its legend)."""
+    found = []
+    for path in DASHBOARDS:
+        for panel in panels(json.loads(path.read_text())):
+            for target in panel["targets"]:
+                query = target["expr"]
+                for variable, value in (
+                    ("$__rate_interval", "20s"), ("$job", JOB), ("$instance", ".*"),
+                ):  # fmt: skip
+                    query = query.replace(variable, value)
+                assert "$" not in query, query
+                found.append((panel["title"], query, target["legendFormat"]))
+    return found
+
+
+def rule_expressions(prometheus):
+    (group,) = prometheus.get("/api/v1/rules")["groups"]
+    assert all(rule["health"] == "ok" for rule in group["rules"]), group
+    return [(rule["name"], rule["query"]) for rule in group["rules"]]
+
+
+def shown(gateway):
+    """The names of all series in /metrics."""
+    families = text_string_to_metric_families(gateway.metrics())
+    return {sample.name for family in families for sample in family.samples}
+
+
+def test_every_query_of_the_dashboard_gives_something(prometheus):
+    empty = [(title, query) for title, query, _ in queries() if not prometheus.ask(query)]
+    assert empty == []
+
+
+def test_every_legend_names_a_label_that_its_series_have(prometheus):
+    for title, query, legend in queries():
+        for label in re.findall(r"{{(\w+)}}", legend):
+            assert all(label in each["metric"] for each in prometheus.ask(query)), (title, label)
+
+
+def test_the_alert_rules_are_evaluated_and_the_outage_was_seen(prometheus):
+    rules = dict(rule_expressions(prometheus))
+    assert len(rules) >= 9
+    for expression in rules.values():
+        prometheus.ask(expression)
+    assert prometheus.ask(rules["ShareGateUnrecorded"])
+    assert not prometheus.ask(rules["ShareGateDown"])
+
+
+def test_every_metric_that_is_named_exists_and_every_metric_is_shown(prometheus, busy_gateway):
+    real = shown(busy_gateway[1])
+    on_dashboards = {name for _, query, _ in queries() for name in METRIC.findall(query)}
+    in_rules = {name for _, query in rule_expressions(prometheus) for name in METRIC.findall(query)}
+    tested = {name for name in METRIC.findall(RULES_TEST.read_text()) if "sharegate_" in name}
+    assert on_dashboards | in_rules | (tested - {"sharegate_test"}) <= real
+
+    def family(name):
+        return re.sub(r"_(bucket|sum|count)$", "", name)
+
+    unseen = {family(name) for name in real} - {family(name) for name in on_dashboards}
+    unseen = {name for name in unseen if name.startswith("sharegate_")}
+    assert {name for name in unseen if not DELIBERATELY_ABSENT.fullmatch(name)} == set()
+
+
+def test_the_alert_rules_pass_their_own_tests(binaries):
+    checked = run(str(binaries / "promtool"), "check", "rules", str(RULES))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    tested = run(str(binaries / "promtool"), "test", "rules", RULES_TEST.name, cwd=RULES.parent)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_a_rule_that_is_wrong_fails_its_test(binaries, tmp_path):
+    for file in (RULES, RULES_TEST):
+        (tmp_path / file.name).write_text(file.read_text().replace("usable == 0", "usable == 2"))
+    tested = run(str(binaries / "promtool"), "test", "rules", RULES_TEST.name, cwd=tmp_path)
+    assert tested.returncode != 0
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_is_whole(path):
+    dashboard = json.loads(path.read_text())
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
+    taken = set()
+    for panel in dashboard["panels"]:
+        assert re.search(r"[\u4e00-\u9fff]|CPU", panel["title"]), panel["title"]
+        assert re.search(r" · .*[A-Za-z]", panel["title"]), panel["title"]
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+    for panel in panels(dashboard):
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert all(target["datasource"]["uid"] == "${datasource}" for target in panel["targets"])
+
+
+def test_nothing_of_the_package_was_installed(binaries):
+    if binaries == UNPACKED / "usr" / "bin":
+        assert not Path("/lib/systemd/system/prometheus.service").exists()
