@@ -212,3 +212,5 @@ def _make_state_directory(state: Path) -> None:
         raise Misconfigured(
             f"audit_log.state ({state})", error.strerror or "cannot make"
         ) from error
+    if not os.access(state, os.W_OK | os.X_OK):
+        raise Misconfigured(f"audit_log.state ({state})", "cannot be written to")

@@ -7,14 +7,12 @@ Only :class:`~sharegate.errors.LeavesTheWalk` ends a walk early: nobody proved w
 cannot be written down. There is no setting that turns recording off.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 from uuid import UUID
 
-from sharegate.errors import AuditLogUnavailable, Unauthenticated
 from sharegate.model.decision import Reason
 from sharegate.model.party import DepartmentId
 from sharegate.model.passage import (
@@ -27,7 +25,7 @@ from sharegate.model.passage import (
     Recorded,
     Released,
 )
-from sharegate.observe import Exchanged, NotBelieved, NotRecorded, Observer
+from sharegate.observe import Exchanged, Observer
 
 
 class Authorize(Protocol):
@@ -82,16 +80,14 @@ class Gateway:
             receipt: Whether the receipt is wanted along with the answer.
 
         Raises:
-            Unauthenticated: Nobody proved who asks. Counted, not recorded.
+            Unauthenticated: Nobody proved who asks.
             AuditLogUnavailable: It is not known to be recorded, so nothing leaves.
         """
-        with self._leaving():
-            self.recorder.require_usable()
-            began = perf_counter()
-            identified = self.identify(arrived)
-            known = perf_counter()
-            decided = self.authorize(identified)
-            return await self._walk_on(decided, began, known, receipt=receipt)
+        began = perf_counter()
+        identified = self._admit(arrived)
+        known = perf_counter()
+        decided = self.authorize(identified)
+        return await self._walk_on(decided, began, known, receipt=receipt)
 
     async def refuse(self, arrived: Arrived, detail: str) -> Released:
         """Refuse a request that no body could mend; recorded, once it is known whose it is.
@@ -99,13 +95,11 @@ class Gateway:
         Raises:
             Unauthenticated, AuditLogUnavailable: As for :meth:`exchange`.
         """
-        with self._leaving():
-            self.recorder.require_usable()
-            began = perf_counter()
-            identified = self.identify(arrived)
-            known = perf_counter()
-            decided = self.authorize.refuse(identified, Reason.MALFORMED, detail)
-            return await self._walk_on(decided, began, known, receipt=False)
+        began = perf_counter()
+        identified = self._admit(arrived)
+        known = perf_counter()
+        decided = self.authorize.refuse(identified, Reason.MALFORMED, detail)
+        return await self._walk_on(decided, began, known, receipt=False)
 
     async def receipt(self, arrived: Arrived, exchange_id: UUID | None) -> bytes | Released:
         """Give a consumer the receipt of one of its own exchanges.
@@ -115,23 +109,26 @@ class Gateway:
         Raises:
             Unauthenticated, AuditLogUnavailable: As for :meth:`exchange`.
         """
-        with self._leaving():
-            self.recorder.require_usable()
-            began = perf_counter()
-            identified = self.identify(arrived)
-            known = perf_counter()
-            consumer = identified.caller.consumer
-            if exchange_id is not None:
-                covered = await self.recorder.find(consumer, exchange_id)
-                if covered is not None:
-                    return self.release.receipt(covered)
-            detail = "None of your exchanges has this id."
-            decided = self.authorize.refuse(identified, Reason.UNKNOWN_RECEIPT, detail)
-            return await self._walk_on(decided, began, known, receipt=False)
+        began = perf_counter()
+        identified = self._admit(arrived)
+        known = perf_counter()
+        if exchange_id is not None:
+            covered = await self.recorder.find(identified.caller.consumer, exchange_id)
+            if covered is not None:
+                return self.release.receipt(covered)
+        detail = "None of your exchanges has this id."
+        decided = self.authorize.refuse(identified, Reason.UNKNOWN_RECEIPT, detail)
+        return await self._walk_on(decided, began, known, receipt=False)
+
+    def _admit(self, arrived: Arrived) -> Identified:
+        """Identify, unless it is known that nothing can be recorded: then not even begin."""
+        self.recorder.require_usable()
+        return self.identify(arrived)
 
     async def _walk_on(
         self, decided: Decided, began: float, known: float, *, receipt: bool
     ) -> Released:
+        """Fetch, record, release: the same way for an answer and for a refusal."""
         ruled = perf_counter()
         fetched = await self.fetch(decided)
         held = perf_counter()
@@ -154,15 +151,3 @@ class Gateway:
             )
         )
         return released
-
-    @contextmanager
-    def _leaving(self) -> Iterator[None]:
-        """Count whoever leaves the walk."""
-        try:
-            yield
-        except Unauthenticated as nobody:
-            self.observe(NotBelieved(nobody.reason))
-            raise
-        except AuditLogUnavailable as unrecorded:
-            self.observe(NotRecorded(unrecorded.reason))
-            raise

@@ -5,13 +5,22 @@ member of a closed list or a name from the configuration.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import assert_never
+from itertools import accumulate
+from typing import Any, assert_never
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
 from sharegate.errors import AuditLogUnavailable, Unavailable, Unproven
 from sharegate.model.catalogue import SourceName
@@ -28,8 +37,7 @@ class Stage(StrEnum):
     RELEASE = "release"
 
 
-@dataclass(frozen=True, slots=True)
-class Exchanged:
+class Exchanged(Struct, frozen=True, gc=False):
     """One exchange was recorded and released.
 
     Attributes:
@@ -42,35 +50,30 @@ class Exchanged:
     seconds: tuple[float, float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class NotBelieved:
+class NotBelieved(Struct, frozen=True, gc=False):
     """A request nobody proved to be theirs. Counted, not recorded."""
 
     reason: Unproven
 
 
-@dataclass(frozen=True, slots=True)
-class Throttled:
+class Throttled(Struct, frozen=True, gc=False):
     """A request without proof, past its address's budget, was answered 429."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotRecorded:
+class NotRecorded(Struct, frozen=True, gc=False):
     """A request was answered 503 because it could not be recorded."""
 
     reason: Unavailable
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True, gc=False):
     """One group commit: how many entries, and how long until the database acknowledged them."""
 
     entries: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(Struct, frozen=True, gc=False):
     """The signer signed a checkpoint.
 
     Attributes:
@@ -82,24 +85,21 @@ class Signed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class AuditLogState:
+class AuditLogState(Struct, frozen=True, gc=False):
     """The audit log became usable, or stopped being so."""
 
     usable: bool
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFailed:
+class SourceFailed(Struct, frozen=True, gc=False):
     """A source gave no answer. Its own error text may carry data and is not kept."""
 
     source: SourceName
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSetLoaded:
+class RuleSetLoaded(Struct, frozen=True, gc=False):
     """A rule set now decides."""
 
     rule_set: str
@@ -107,8 +107,7 @@ class RuleSetLoaded:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Lifecycle:
+class Lifecycle(Struct, frozen=True, gc=False):
     """The gateway started, began to drain, or stopped."""
 
     what: str
@@ -134,76 +133,54 @@ _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _ANSWERED = "answered"
 
 
-class Metrics:
-    """The Prometheus side of every observation."""
+class _Histogram:
+    """Counts of values by upper bound. Plain integers: one event loop, one thread."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        bounds = (*(str(float(bound)) for bound in self._bounds), "+Inf")
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
+        family.add_metric(labels, buckets, self._sum)
+
+
+class Metrics(Collector):
+    """The Prometheus side of every observation.
+
+    Counted in plain numbers and put into Prometheus' terms when it is scraped, because some of
+    this happens thousands of times a second. Counts and scrapes share one thread.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        exchanges = Counter(
-            "sharegate_exchanges", "Exchanges recorded and released.", ["reason"], registry=registry
-        )
-        self._exchanges: dict[Reason | None, Counter] = {
-            None: exchanges.labels(_ANSWERED),
-            **{reason: exchanges.labels(reason.value) for reason in Reason},
-        }
-        self._rows = Counter("sharegate_rows", "Rows disclosed.", registry=registry)
-        stages = Histogram(
-            "sharegate_stage_seconds",
-            "Time in each stage of the walk.",
-            ["stage"],
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
-        )
-        self._stages = [stages.labels(stage.value) for stage in Stage]
-        unproven = Counter(
-            "sharegate_unauthenticated", "Requests nobody proved.", ["reason"], registry=registry
-        )
-        self._unproven = {reason: unproven.labels(reason.value) for reason in Unproven}
-        self._throttled = Counter(
-            "sharegate_throttled", "Requests without proof past the budget.", registry=registry
-        )
-        unrecorded = Counter(
-            "sharegate_unrecorded",
-            "Requests answered 503 because they could not be recorded.",
-            ["reason"],
-            registry=registry,
-        )
-        self._unrecorded = {reason: unrecorded.labels(reason.value) for reason in Unavailable}
-        self._batch = Histogram(
-            "sharegate_commit_entries",
-            "Entries in one group commit.",
-            buckets=_BATCH_BUCKETS,
-            registry=registry,
-        )
-        self._commit = Histogram(
-            "sharegate_commit_seconds",
-            "Time of one group commit.",
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
-        )
-        self._sign = Histogram(
-            "sharegate_sign_seconds",
-            "Time to read back, remember and sign one checkpoint.",
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
-        )
-        self._size = Gauge(
-            "sharegate_checkpoint_size", "Entries under the last checkpoint.", registry=registry
-        )
-        self._signed_at = Gauge(
-            "sharegate_checkpoint_timestamp_seconds",
-            "Unix time of the last checkpoint.",
-            registry=registry,
-        )
-        self._usable = Gauge(
-            "sharegate_audit_log_usable", "1 while entries can be recorded.", registry=registry
-        )
-        self._source = Counter(
-            "sharegate_source_failures",
-            "Sources that gave no answer.",
-            ["source", "kind"],
-            registry=registry,
-        )
-        self._rules = Gauge("sharegate_grants", "Grants in the rule set.", registry=registry)
+        """Count from nothing.
+
+        Args:
+            registry: Where a scrape finds this.
+        """
+        self._exchanges: dict[Reason | None, int] = dict.fromkeys((None, *Reason), 0)
+        self._rows = 0
+        self._stages = tuple(_Histogram(_STAGE_BUCKETS) for _ in Stage)
+        self._unproven = dict.fromkeys(Unproven, 0)
+        self._throttled = 0
+        self._unrecorded = dict.fromkeys(Unavailable, 0)
+        self._batch = _Histogram(_BATCH_BUCKETS)
+        self._commit = _Histogram(_STAGE_BUCKETS)
+        self._sign = _Histogram(_STAGE_BUCKETS)
+        self._size = 0
+        self._signed_at = 0.0
+        self._sources: dict[tuple[SourceName, str], int] = {}
+        self._grants = 0
+        self._require_usable: Callable[[], None] | None = None
+        registry.register(self)
 
     def ask_usable(self, require_usable: Callable[[], None]) -> None:
         """Let each scrape ask whether entries can be recorded, rather than remember it.
@@ -211,46 +188,98 @@ class Metrics:
         Args:
             require_usable: Raises AuditLogUnavailable while they cannot.
         """
-
-        def usable() -> float:
-            try:
-                require_usable()
-            except AuditLogUnavailable:
-                return 0
-            return 1
-
-        self._usable.set_function(usable)
+        self._require_usable = require_usable
 
     def __call__(self, seen: Observation) -> None:  # noqa: C901  one flat case per observation
         """Count it."""
         match seen:
             case Exchanged():
-                self._exchanges[seen.reason].inc()
-                if seen.rows:
-                    self._rows.inc(seen.rows)
-                for child, seconds in zip(self._stages, seen.seconds, strict=True):
-                    child.observe(seconds)
+                self._exchanges[seen.reason] += 1
+                self._rows += seen.rows
+                for stage, seconds in zip(self._stages, seen.seconds, strict=True):
+                    stage.observe(seconds)
             case Committed():
                 self._batch.observe(seen.entries)
                 self._commit.observe(seen.seconds)
             case Signed():
                 self._sign.observe(seen.seconds)
-                self._size.set(seen.size)
-                self._signed_at.set(seen.at)
+                self._size, self._signed_at = seen.size, seen.at
             case NotBelieved():
-                self._unproven[seen.reason].inc()
+                self._unproven[seen.reason] += 1
             case Throttled():
-                self._throttled.inc()
+                self._throttled += 1
             case NotRecorded():
-                self._unrecorded[seen.reason].inc()
+                self._unrecorded[seen.reason] += 1
             case SourceFailed():
-                self._source.labels(seen.source, seen.kind).inc()
+                failed = seen.source, seen.kind
+                self._sources[failed] = self._sources.get(failed, 0) + 1
             case RuleSetLoaded():
-                self._rules.set(seen.grants)
+                self._grants = seen.grants
             case AuditLogState() | Lifecycle():
                 pass  # a line for the operator; whether the log is usable is asked at each scrape
             case _:
                 assert_never(seen)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give everything counted so far, as a scrape wants it."""
+        exchanges = {(reason or _ANSWERED,): count for reason, count in self._exchanges.items()}
+        yield _counter("exchanges", "Exchanges recorded and released.", ["reason"], exchanges)
+        yield _counter("rows", "Rows disclosed.", [], {(): self._rows})
+        stages = HistogramMetricFamily(
+            "sharegate_stage_seconds", "Time in each stage of the walk.", labels=["stage"]
+        )
+        for name, stage in zip(Stage, self._stages, strict=True):
+            stage.add_to(stages, [name.value])
+        yield stages
+        unproven = {(reason.value,): count for reason, count in self._unproven.items()}
+        yield _counter("unauthenticated", "Requests nobody proved.", ["reason"], unproven)
+        throttled = "Requests without proof past the budget."
+        yield _counter("throttled", throttled, [], {(): self._throttled})
+        unrecorded = {(reason.value,): count for reason, count in self._unrecorded.items()}
+        yield _counter(
+            "unrecorded",
+            "Requests answered 503 because they could not be recorded.",
+            ["reason"],
+            unrecorded,
+        )
+        yield _histogram("commit_entries", "Entries in one group commit.", self._batch)
+        yield _histogram("commit_seconds", "Time of one group commit.", self._commit)
+        read_back = "Time to read back, remember and sign one checkpoint."
+        yield _histogram("sign_seconds", read_back, self._sign)
+        yield _gauge("checkpoint_size", "Entries under the last checkpoint.", self._size)
+        last = "Unix time of the last checkpoint."
+        yield _gauge("checkpoint_timestamp_seconds", last, self._signed_at)
+        yield _gauge("audit_log_usable", "1 while entries can be recorded.", self._usable())
+        yield _counter(
+            "source_failures", "Sources that gave no answer.", ["source", "kind"], self._sources
+        )
+        yield _gauge("grants", "Grants in the rule set.", self._grants)
+
+    def _usable(self) -> int:
+        try:
+            if self._require_usable is not None:
+                self._require_usable()
+        except AuditLogUnavailable:
+            return 0
+        return int(self._require_usable is not None)
+
+
+def _counter(name: str, what: str, labels: Sequence[str], counts: Mapping[Any, int]) -> Metric:
+    """Write a counter; `counts` is by the tuple of its label values."""
+    family = CounterMetricFamily(f"sharegate_{name}", what, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"sharegate_{name}", what, value=value)
+
+
+def _histogram(name: str, what: str, counted: _Histogram) -> Metric:
+    family = HistogramMetricFamily(f"sharegate_{name}", what, labels=[])
+    counted.add_to(family, [])
+    return family
 
 
 _QUIET = Exchanged | Committed | Signed | NotBelieved | Throttled
@@ -274,7 +303,7 @@ class LogLines:
         bad = isinstance(seen, (NotRecorded, SourceFailed)) or (
             isinstance(seen, AuditLogState) and not seen.usable
         )
-        line = {"event": _snake(type(seen).__name__), **asdict(seen)}
+        line = {"event": _snake(type(seen).__name__), **msgspec.structs.asdict(seen)}
         self._logger.log(logging.WARNING if bad else logging.INFO, "%s", _encode(line).decode())
 
 

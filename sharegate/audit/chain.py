@@ -80,6 +80,22 @@ def parse_leaf(data: bytes) -> Leaf:
     return Leaf(seq, prev, data[_PREFIX.size :])
 
 
+def follows(data: bytes, seq: int, prev: bytes) -> bool:
+    """Say whether these are the bytes of a leaf with this number and predecessor.
+
+    There is one prefix such a leaf can have, so it need not be taken apart.
+    """
+    return (
+        data[: _PREFIX.size] == _PREFIX.pack(_MAGIC, seq, prev)
+        and _PREFIX.size < len(data) <= MAX_LEAF_BYTES
+    )
+
+
+def core_of(leaf: bytes) -> bytes:
+    """Give the core of what is known to be a leaf."""
+    return leaf[_PREFIX.size :]
+
+
 class Rule(StrEnum):
     """What every log keeps, and a faulty one has broken."""
 
@@ -209,9 +225,7 @@ class Verifier:
         hashes = []
         suspect = None
         for leaf in islice(coming, room):
-            # The one prefix a good leaf can have: no need to take it apart.
-            good = leaf[: _PREFIX.size] == _PREFIX.pack(_MAGIC, seq, prev)
-            if not good or not _PREFIX.size < len(leaf) <= MAX_LEAF_BYTES:
+            if not follows(leaf, seq, prev):
                 suspect = leaf
                 break
             prev = sha256(b"\x00" + leaf).digest()

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sharegate.audit.chain import parse_leaf
+from sharegate.audit.chain import follows
 from sharegate.audit.proof import verify_inclusion
 from sharegate.audit.tree import Batch, Frontier, Node, inclusion_nodes, inclusion_path, leaf_hash
-from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.audit.verdict import Unproven
 from sharegate.consortium.memory import LogState
 from sharegate.errors import AuditLogUnavailable, LogDiverged, Unavailable
 from sharegate.model.passage import Covered
@@ -58,11 +58,7 @@ def extend(state: LogState, leaves: Sequence[bytes]) -> Stretch:
     last = state.last
     hashes = []
     for data in leaves:
-        try:
-            leaf = parse_leaf(data)
-        except Malformed as error:
-            raise LogDiverged(f"entry {seq} is not an entry: {error}") from error
-        if leaf.seq != seq or leaf.prev != last:
+        if not follows(data, seq, last):
             raise LogDiverged(f"entry {seq} does not follow the entry before it")
         last = leaf_hash(data)
         hashes.append(last)

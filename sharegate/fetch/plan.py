@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from sharegate.fetch.wire import Bound, bindable
 from sharegate.model.catalogue import FieldName, FieldType, MaskRule
 from sharegate.model.decision import Permit
@@ -32,8 +34,7 @@ class Shape:
     keys: tuple[Column, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True, gc=False):
     """One question to a source.
 
     Attributes:

@@ -1,8 +1,9 @@
 """What the decision point answers."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
+
+from msgspec import Struct
 
 from sharegate.model.catalogue import FieldName, Resource
 from sharegate.model.grant import GrantId
@@ -38,8 +39,7 @@ class Reason(StrEnum):
     SOURCE_TIMEOUT = "source-timeout"
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(Struct, frozen=True, gc=False):
     """The rules let this request through, and what they still demand (the obligations).
 
     Attributes:
@@ -55,8 +55,7 @@ class Permit:
     row_limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(Struct, frozen=True, gc=False):
     """The request goes no further.
 
     Attributes:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NewType
 
+from msgspec import Struct
+
 DepartmentId = NewType("DepartmentId", str)
 OfficerId = NewType("OfficerId", str)
 KeyId = NewType("KeyId", str)
@@ -72,8 +74,7 @@ class Registry:
     audit_office_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True, gc=False):
     """The consumer and the officer who acts for it, both proven.
 
     Attributes:

@@ -6,9 +6,10 @@ order does not type-check.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
+
+from msgspec import Struct
 
 from sharegate.model.catalogue import FieldName
 from sharegate.model.decision import Decision, Permit, Reason
@@ -16,8 +17,7 @@ from sharegate.model.party import Caller
 from sharegate.model.request import AccessRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(Struct, frozen=True, gc=False):
     """Bytes from the network; nothing about them is proven.
 
     Attributes:
@@ -36,8 +36,7 @@ class Arrived:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(Struct, frozen=True, gc=False):
     """Made by `identify`: the caller is proven, and every byte of the question is his.
 
     Attributes:
@@ -55,8 +54,7 @@ class Identified:
     body_digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True, gc=False):
     """Made by `authorize`: the rules have spoken.
 
     Attributes:
@@ -71,8 +69,7 @@ class Decided:
 Value = str | int | bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Disclosure:
+class Disclosure(Struct, frozen=True, gc=False):
     """The rows that will leave, masked and within the permit.
 
     Attributes:
@@ -85,8 +82,7 @@ class Disclosure:
     limit_reached: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True, gc=False):
     """The request was refused: by the rules, as unreadable, or as asked before."""
 
     reason: Reason
@@ -94,8 +90,7 @@ class Refusal:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True, gc=False):
     """It was permitted, but the source gave no answer. Nothing of the source's error is kept."""
 
     reason: Reason
@@ -105,8 +100,7 @@ class Failure:
 Outcome = Disclosure | Refusal | Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True, gc=False):
     """Made by `fetch`: what there is to record, and perhaps to release."""
 
     decided: Decided
@@ -120,8 +114,7 @@ class Paths(Protocol):
         """The inclusion path of the leaf at `index`, its sibling first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Covered:
+class Covered(Struct, frozen=True, gc=False):
     """An entry's place in the audit log, under a checkpoint the log has signed.
 
     Attributes:
@@ -137,8 +130,7 @@ class Covered:
     paths: Paths
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True, gc=False):
     """Made by `record`: durably written, and covered by a signed checkpoint.
 
     The only thing `release` accepts.
@@ -154,8 +146,7 @@ class Recorded:
     covered: Covered
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(Struct, frozen=True, gc=False):
     """Made by `release`: what goes back to the consumer.
 
     Attributes:

@@ -1,15 +1,15 @@
 """One question, as the consumer asked it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sharegate.model.catalogue import FieldName
 
 Scalar = str | int | bool
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRequest:
+class AccessRequest(Struct, frozen=True, gc=False):
     """One question: well-formed, not yet allowed.
 
     Names are as the consumer spelt them; whether anything of that name exists is for
@@ -34,8 +34,7 @@ class AccessRequest:
     grant: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True, gc=False):
     """A body that is not an access request.
 
     Attributes:

@@ -1,14 +1,14 @@
 """The ports of this room: what it needs of whatever keeps the audit log, and of its signer."""
 
-from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
+
+from msgspec import Struct
 
 from sharegate.model.passage import Covered
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True, gc=False):
     """An entry before it has a place.
 
     Attributes:
@@ -28,22 +28,19 @@ class Draft:
     wrapped: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Struct, frozen=True, gc=False):
     """The entry is durable, at this place."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(Struct, frozen=True, gc=False):
     """Nothing was appended: the entry at `index` already has this replay key."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(Struct, frozen=True, gc=False):
     """Nothing was appended: signed so long ago that whether it is a replay is forgotten."""
 
 

@@ -40,12 +40,18 @@ Random = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Wrapping:
-    """A wrapping key, and itself encrypted to each of its readers."""
+    """A wrapping key, and itself encrypted to each of its readers.
+
+    Attributes:
+        until: First millisecond (Unix time) at which it no longer serves.
+        readers: Their ids, sorted.
+        encrypted: By reader, as JSON.
+    """
 
     key: bytes
     until: int
     readers: tuple[str, ...]
-    encrypted: Mapping[str, str]
+    encrypted: bytes
 
 
 class _Wrapped(msgspec.Struct, frozen=True):
@@ -97,12 +103,11 @@ class DetailSealer:
         )
         key = self._random(_KEY_BYTES)
         ciphertext = AESGCM(key).encrypt(_NONCE, plaintext, identified.exchange_id.bytes)
-        wrapped = _Wrapped(
-            to=wrapping.encrypted, key=b64encode(aes_key_wrap(wrapping.key, key)).decode()
-        )
+        # A `_Wrapped`, put together by hand: all but the key is the same for a minute.
+        wrapped_key = b64encode(aes_key_wrap(wrapping.key, key))
         return SealedDetail(
             ciphertext=ciphertext,
-            wrapped=_encode(wrapped),
+            wrapped=b'{"key":"%b","to":%b}' % (wrapped_key, wrapping.encrypted),
             commitment=commit(salts.detail, Label.DETAIL, plaintext),
             readers=wrapping.readers,
         )
@@ -121,7 +126,8 @@ class DetailSealer:
             ).decode()
             for raw in public
         }
-        fresh = Wrapping(key, now + _WRAPPING_LIFETIME, tuple(sorted(encrypted)), encrypted)
+        readers = tuple(sorted(encrypted))
+        fresh = Wrapping(key, now + _WRAPPING_LIFETIME, readers, _encode(encrypted))
         self._wrappings[provider] = fresh
         return fresh
 

@@ -12,12 +12,12 @@ is in the sealed detail. The fields are listed in docs/format.md.
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import assert_never
 
 import msgspec
+from msgspec import Struct
 
 from sharegate.model.catalogue import Catalogue, Mode, PurposeCode, ResourceId
 from sharegate.model.decision import Permit
@@ -50,8 +50,7 @@ class Label(StrEnum):
     DETAIL = "detail"
 
 
-@dataclass(frozen=True, slots=True)
-class Salts:
+class Salts(Struct, frozen=True, gc=False):
     """One random salt for each commitment of one entry, 32 bytes each."""
 
     officer: bytes
@@ -67,8 +66,7 @@ class Salts:
         return cls(*(random[at : at + SALT_BYTES] for at in range(0, 6 * SALT_BYTES, SALT_BYTES)))
 
 
-@dataclass(frozen=True, slots=True)
-class SealedDetail:
+class SealedDetail(Struct, frozen=True, gc=False):
     """The detail beside the entry, as `detail` sealed it.
 
     Attributes:

@@ -53,8 +53,11 @@ async def migrate(connection: asyncpg.Connection, origin: str) -> list[str]:
         for role in ROLES:
             if not await connection.fetchval("select 1 from pg_roles where rolname = $1", role):
                 await connection.execute(f"create role {role} nologin")
+        # Everything belongs to a role that is no superuser: the functions run with its rights.
         await connection.execute(
-            "create schema if not exists sharegate;"
+            "grant sharegate_migrate to current_user;"
+            "create schema if not exists sharegate authorization sharegate_migrate;"
+            "set local role sharegate_migrate;"
             "create table if not exists sharegate.migration ("
             "name text primary key, applied_at timestamptz not null default now())"
         )

@@ -20,7 +20,12 @@ from sharegate.record.audit_log import Appended, Draft, Fate, Replayed, Stale
 from sharegate.record.commit import GroupCommit
 from sharegate.record.reader import Broken, PostgresReader
 
-_APPEND: Final = "select fates, seqs from sharegate.append($1, $2, $3, $4, $5, $6, $7)"
+# Ids and times travel as text: asyncpg asks of every other array element whether it is an array
+# itself, which costs more than sending it.
+_APPEND: Final = (
+    "select fates, seqs from sharegate.append("
+    "$1::text[]::uuid[], $2, $3::text[]::bigint[], $4, $5, $6, $7)"
+)
 _USABLE: Final = "select sharegate.usable()"
 _KEEP: Final = "select sharegate.keep_checkpoint($1, $2, $3, $4, $5, $6)"
 _FORGET: Final = "select sharegate.forget_replays($1)"
@@ -32,7 +37,7 @@ _REMEMBER_MILLISECONDS: Final = 10 * 60 * 1000
 _FORGET_SECONDS: Final = 60.0
 
 # What a trial appends: about as much as an exchange does. Never committed.
-_TRIAL: Final = ([UUID(int=0)], [bytes(32)], [0], [bytes(1024)], [bytes(512)], [bytes(512)], False)
+_TRIAL: Final = (["0" * 32], [bytes(32)], ["0"], [bytes(1024)], [bytes(512)], [bytes(512)], False)
 
 _WHY = {
     "SG001": Unavailable.NOT_DURABLE,
@@ -133,9 +138,9 @@ class PostgresAuditLog:
         try:
             row = await self._appender.fetchrow(
                 _APPEND,
-                [draft.exchange_id for draft in batch],
+                [draft.exchange_id.hex for draft in batch],
                 [draft.replay_key for draft in batch],
-                [draft.signed_at for draft in batch],
+                [str(draft.signed_at) for draft in batch],
                 [draft.core for draft in batch],
                 [draft.sealed for draft in batch],
                 [draft.wrapped for draft in batch],
@@ -224,13 +229,14 @@ class PostgresAuditLog:
             await trial.start()
             await connection.fetchrow(_APPEND, *_TRIAL)
             await trial.rollback()
-            if self._noticed:
-                raise AuditLogUnavailable(
-                    Unavailable.NOT_DURABLE, "the database warned about an append"
-                )
         except BaseException:
             connection.terminate()
             raise
+        if self._noticed:
+            connection.terminate()
+            raise AuditLogUnavailable(
+                Unavailable.NOT_DURABLE, "the database warned about an append"
+            )
         return connection
 
     async def _forget(self) -> None:

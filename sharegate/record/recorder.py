@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 from typing import assert_never
 from uuid import UUID
 
-from sharegate.audit.chain import parse_leaf
+from msgspec import structs
+
+from sharegate.audit.chain import core_of
 from sharegate.errors import AuditLogUnavailable, Unavailable
 from sharegate.model.catalogue import Catalogue
 from sharegate.model.decision import Reason
@@ -99,7 +100,7 @@ class Recorder:
             ) from error
         if covered is None:
             return None
-        caller = read_core(parse_leaf(covered.leaf).core)["caller"]
+        caller = read_core(core_of(covered.leaf))["caller"]
         assert isinstance(caller, dict)
         return covered if caller["consumer"] == consumer else None
 
@@ -117,7 +118,7 @@ class Recorder:
                 refusal = Refusal(Reason.STALE, None, "This request was signed too long ago.")
             case _:
                 assert_never(fate)
-        refused = replace(fetched, outcome=refusal)
+        refused = structs.replace(fetched, outcome=refusal)
         again = sha256(b"sharegate-refused" + identified.replay_key).digest()
         draft, _ = self._draft(refused, again, _NOW)
         fate = await self._audit_log.append(draft)
@@ -127,7 +128,7 @@ class Recorder:
             covered = await self._covered(fate, draft)
         else:
             covered = await self._checkpoints.covered(fate.index)
-        entry_id = UUID(bytes=unb64(read_core(parse_leaf(covered.leaf).core)["id"]))
+        entry_id = UUID(bytes=unb64(read_core(core_of(covered.leaf))["id"]))
         return Recorded(entry_id, refusal, None, covered)
 
     async def _covered(self, appended: Appended, draft: Draft) -> Covered:
@@ -137,7 +138,7 @@ class Recorder:
         that another one has under a checkpoint already.
         """
         covered = await self._checkpoints.covered(appended.index)
-        if parse_leaf(covered.leaf).core != draft.core:
+        if core_of(covered.leaf) != draft.core:
             raise AuditLogUnavailable(
                 Unavailable.FROZEN, f"entry {appended.index} is not the one that was appended"
             )

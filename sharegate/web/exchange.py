@@ -16,7 +16,7 @@ from sharegate.errors import AuditLogUnavailable, Unauthenticated
 from sharegate.gateway import Gateway
 from sharegate.model.ids import exchange_id
 from sharegate.model.passage import Arrived, Disclosure, Released
-from sharegate.observe import Observer, Throttled
+from sharegate.observe import NotBelieved, NotRecorded, Observer, Throttled
 from sharegate.settings import Limits
 from sharegate.web import problems
 from sharegate.web.openapi import (
@@ -49,7 +49,7 @@ class ExchangeRoutes:
             gateway: The walk.
             checkpoint: Gives the newest signed checkpoint.
             limits: What is too large and too many.
-            observe: Told of peers turned away.
+            observe: Told of whoever leaves the walk without an answer.
         """
         self._gateway = gateway
         self._checkpoint = checkpoint
@@ -79,7 +79,8 @@ class ExchangeRoutes:
             released = await self._gateway.refuse(arrived, wrong)
         headers = _headers(released)
         if isinstance(released.outcome, Disclosure):
-            return web.Response(body=released.body, content_type=_JSON, headers=headers)
+            headers[hdrs.CONTENT_TYPE] = _JSON
+            return web.Response(body=released.body, headers=headers)
         return problems.refused(released, headers)
 
     async def receipt(self, request: web.Request) -> web.StreamResponse:
@@ -126,6 +127,7 @@ class ExchangeRoutes:
             except Unauthenticated as nobody:
                 return self._unbelieved(request, nobody)
             except AuditLogUnavailable as unrecorded:
+                self._observe(NotRecorded(unrecorded.reason))
                 return problems.problem(
                     problems.UNAVAILABLE,
                     f"{unrecorded}; nothing was released.",
@@ -148,6 +150,7 @@ class ExchangeRoutes:
 
         A proven request is never turned away for what others behind the same address do.
         """
+        self._observe(NotBelieved(nobody.reason))
         if self._unproven.over(request.remote or "", time.monotonic()):
             self._observe(Throttled())
             answer = problems.problem(

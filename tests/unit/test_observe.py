@@ -2,12 +2,12 @@
 
 import json
 import logging
-from dataclasses import fields
 from enum import StrEnum
 from types import UnionType
 from typing import get_args, get_type_hints
 
 import pytest
+from msgspec.structs import fields
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -4,11 +4,14 @@
 -- nothing else in this schema is evidence. Everything but `entry` and `head` can be rebuilt.
 --
 -- Three roles, none of which can log in by itself; grant them to the logins that need them.
---   sharegate_append   may call append, keep_checkpoint and usable; may touch no table
+--   sharegate_append   may call append, keep_checkpoint, forget_replays and usable; may touch no
+--                      table
 --   sharegate_read     may read
---   sharegate_migrate  owns the schema; used by `sharegate migrate` and by nothing that serves
+--   sharegate_migrate  owns the schema and all in it, so the functions run with its rights and
+--                      not a superuser's; used by `sharegate migrate` and by nothing that serves
 
-create schema sharegate;
+create schema sharegate authorization sharegate_migrate;
+set local role sharegate_migrate;
 
 -- Which migrations have been applied.
 create table sharegate.migration (
@@ -31,7 +34,7 @@ create table sharegate.head (
 create table sharegate.entry (
     seq         bigint primary key,
     exchange_id uuid   not null,
-    leaf        bytea  not null,
+    leaf        bytea  not null check (octet_length(leaf) <= 65535),   -- tlog-tiles counts in 16 bits
     sealed      bytea  not null,   -- the detail, AES-256-GCM
     wrapped     bytea              -- its key, wrapped; null once erased
 );
@@ -195,6 +198,10 @@ language sql stable security definer set search_path = '' as $$
         when pg_is_in_recovery() or current_setting('transaction_read_only') = 'on' then 'read-only'
         when not exists (select from sharegate.head) then 'no-log'
         when not sharegate.durable((select standby from sharegate.head)) then 'not-durable'
+        when exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n
+                         on n.oid = c.relnamespace
+                      where n.nspname = 'sharegate' and c.relkind = 'r' and c.relpersistence <> 'p')
+            then 'not-durable'   -- someone made a table unlogged
         else 'usable'
     end
 $$;

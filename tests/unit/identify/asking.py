@@ -1,13 +1,14 @@
 """Two departments with keys and issuers, and requests as they would send them."""
 
 import base64
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from joserfc.jwk import OKPKey
+from msgspec.structs import replace
 
 from sharegate.identify.identify import Identify
 from sharegate.identify.officer import issue_token

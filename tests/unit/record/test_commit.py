@@ -100,6 +100,15 @@ async def test_equal_keys_go_one_after_the_other_and_overtake_nobody_of_their_ke
     assert disk.batches == [["a1", "b1", "c1"], ["a2", "b2"], ["a3"]]
 
 
+async def test_who_was_held_back_for_its_key_is_first_in_the_next_batch():
+    disk = Disk()
+    tasks = submit(group(disk, most=2, key=lambda item: item[0]), "a1", "a2", "b1", "c1", "d1")
+    for _ in range(3):
+        disk.gate.release()
+    await asyncio.gather(*tasks)
+    assert disk.batches == [["a1", "b1"], ["a2", "c1"], ["d1"]]
+
+
 async def test_a_write_that_fails_fails_its_batch_and_no_other():
     disk = Disk()
     commit = group(disk, most=2)

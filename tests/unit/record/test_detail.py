@@ -2,7 +2,6 @@
 
 import json
 from base64 import urlsafe_b64decode
-from dataclasses import replace
 from hashlib import sha256
 from uuid import UUID
 
@@ -10,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sharegate.model.passage import Disclosure
 from sharegate.record.answer import encode_answer, open_answer
@@ -58,7 +58,7 @@ def test_the_provider_and_the_audit_office_read_it_and_nobody_else():
         assert read["officer"] == "officer-17"
         assert bare(read["body"]) == b'{"matter":"x"}'
         assert {n: bare(salt) for n, salt in read["salts"].items()} == {
-            name: getattr(SALTS, name) for name in Salts.__slots__
+            name: getattr(SALTS, name) for name in Salts.__struct_fields__
         }
     for key in (CIVIL_AFFAIRS, STRANGER):
         with pytest.raises(ValueError):
@@ -90,7 +90,7 @@ def test_nothing_personal_shows_through():
     detail = DetailSealer(REGISTRY, Dice()).seal(disclosed(), SALTS)
     for shown in (detail.ciphertext, detail.wrapped, detail.commitment):
         assert CANARY.encode() not in shown
-        assert not any(getattr(SALTS, name) in shown for name in Salts.__slots__)
+        assert not any(getattr(SALTS, name) in shown for name in Salts.__struct_fields__)
 
 
 def test_the_rows_are_not_in_it():
@@ -234,5 +234,5 @@ def test_with_its_key_erased_all_but_the_detail_can_still_be_checked():
 
 
 def test_salts_are_cut_from_all_the_random_bytes_without_overlap():
-    assert b"".join(getattr(SALTS, name) for name in Salts.__slots__) == bytes(range(192))
-    assert all(len(getattr(SALTS, name)) == SALT_BYTES for name in Salts.__slots__)
+    assert b"".join(getattr(SALTS, name) for name in Salts.__struct_fields__) == bytes(range(192))
+    assert all(len(getattr(SALTS, name)) == SALT_BYTES for name in Salts.__struct_fields__)

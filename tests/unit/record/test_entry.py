@@ -2,12 +2,12 @@
 
 import base64
 import json
-from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sharegate.audit.chain import GENESIS, encode_leaf
 from sharegate.model.decision import Reason

@@ -1,10 +1,10 @@
 """The recorder: what it hands on was written, covered, and is what the entry commits to."""
 
 import asyncio
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from sharegate.audit.chain import parse_leaf
 from sharegate.errors import AuditLogUnavailable, Unavailable

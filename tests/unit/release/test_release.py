@@ -1,10 +1,10 @@
 """Release lets go what was recorded, unchanged, with a receipt that anyone can check."""
 
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 
 from sharegate.audit import receipt as tlog_proof
 from sharegate.audit.chain import GENESIS, encode_leaf

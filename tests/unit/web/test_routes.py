@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from sharegate.errors import AuditLogUnavailable, Unauthenticated, Unavailable, Unproven
 from sharegate.model.decision import Reason
 from sharegate.model.passage import Failure, Refusal, Released
-from sharegate.observe import Throttled
+from sharegate.observe import NotBelieved, Throttled
 from sharegate.settings import Limits
 from sharegate.web import problems
 from sharegate.web.exchange import ExchangeRoutes
@@ -127,7 +127,7 @@ async def test_without_proof_too_often_is_429_and_closes(client, observed):
     assert set(document) == {"type", "title", "status", "detail"}  # not even which part
     assert response.headers["Retry-After"] == "60"
     assert response.headers["Connection"] == "close"
-    assert observed == [Throttled()]
+    assert observed == [NotBelieved(Unproven.TOKEN_MISSING)] * 4 + [Throttled()]
 
 
 async def test_a_proven_request_from_a_throttled_address_passes(client, walk):

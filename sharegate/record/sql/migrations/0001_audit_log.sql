@@ -14,7 +14,7 @@ create table sharegate.head (
 create table sharegate.entry (
     seq         bigint primary key,
     exchange_id uuid   not null,
-    leaf        bytea  not null,
+    leaf        bytea  not null check (octet_length(leaf) <= 65535),
     sealed      bytea  not null,   -- the detail, AES-256-GCM
     wrapped     bytea              -- its key, wrapped; null once erased
 );
@@ -155,6 +155,10 @@ language sql stable security definer set search_path = '' as $$
         when pg_is_in_recovery() or current_setting('transaction_read_only') = 'on' then 'read-only'
         when not exists (select from sharegate.head) then 'no-log'
         when not sharegate.durable((select standby from sharegate.head)) then 'not-durable'
+        when exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n
+                         on n.oid = c.relnamespace
+                      where n.nspname = 'sharegate' and c.relkind = 'r' and c.relpersistence <> 'p')
+            then 'not-durable'   -- someone made a table unlogged
         else 'usable'
     end
 $$;

@@ -1,0 +1,212 @@
+"""Single parts of the walk, each beside what it is measured against."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from time import perf_counter
+from uuid import UUID, uuid4
+
+import asyncpg
+import casbin
+from casbin.model import Model
+
+from sharegate.audit.chain import Verifier
+from sharegate.authorize.pdp import SENTINEL, PolicyDecisionPoint, Question
+from sharegate.authorize.ruleset import RuleSet
+from sharegate.model.grant import Grant
+from sharegate.record.audit_log import Appended, Draft
+from sharegate.record.postgres import PostgresAuditLog
+from sharegate.record.reader import PostgresReader
+from tests.load.arms import stock_rules
+
+WAITING = 64
+FEW = 10
+AT = 1_780_000_000_000  # 2026-05-28, when every grant is valid
+_AT_ONCE = 4096
+_INSERT = "insert into pooled (exchange_id, leaf, sealed, wrapped) values ($1, $2, $3, $4)"
+_POOLED = """create table if not exists pooled (
+    seq bigserial primary key, exchange_id uuid not null, leaf bytea not null,
+    sealed bytea not null, wrapped bytea)"""
+_COMMIT = "insert into one_row (id, leaf) values ($1, $2)"
+_ONE_ROW = "create table if not exists one_row (id uuid primary key, leaf bytea not null)"
+
+
+class Decisions:
+    """The decision point over many rules, over ten, and the stock Casbin over many."""
+
+    def __init__(self, rule_set: RuleSet, policies: Path) -> None:
+        few = rule_set.grants[-FEW:]
+        self._many = PolicyDecisionPoint(rule_set)
+        self._few = PolicyDecisionPoint(replace(rule_set, grants=few))
+        choose = Random(1)
+        self._asked_of_many = [_question(g) for g in choose.choices(rule_set.grants, k=2000)]
+        self._asked_of_few = [_question(few[n % FEW]) for n in range(2000)]
+        self._stock = self._stock_enforcer(rule_set.model, policies)
+        self._numbers = iter(range(10**9))
+
+    @staticmethod
+    def _stock_enforcer(model_text: str, policies: Path) -> casbin.Enforcer:
+        model = Model()
+        model.load_model_from_text(model_text)
+        enforcer = casbin.Enforcer(model)
+        # Put in at once: its own add_policies takes longer than everything measured here.
+        enforcer.model["p"]["p"].policy = [list(SENTINEL), *stock_rules(policies)]
+        return enforcer
+
+    def many(self) -> float:
+        """Seconds a decision takes over all rules, nothing remembered."""
+        return self._each(self._many, self._asked_of_many)
+
+    def few(self) -> float:
+        """Seconds a decision takes over ten rules, nothing remembered."""
+        return self._each(self._few, self._asked_of_few)
+
+    @staticmethod
+    def _each(point: PolicyDecisionPoint, questions: Sequence[Question]) -> float:
+        began = perf_counter()
+        for question in questions:
+            point._decide(question, AT)  # decide() but for what it remembers
+        return (perf_counter() - began) / len(questions)
+
+    def stock(self) -> float:
+        """Seconds one stock decision takes; both must answer alike, by the same rule."""
+        number = next(self._numbers)
+        question = self._asked_of_many[number]
+        if number % 3 == 2:  # now and then one that nobody granted
+            question = question._replace(consumer="nobody")
+        began = perf_counter()
+        permitted, rule = self._stock.enforce_ex(*question[:5])
+        took = perf_counter() - began
+        ours = self._many._decide(question, AT)
+        alike = rule[:1] == [ours.id] if isinstance(ours, Grant) else not permitted
+        assert alike, f"stock Casbin answers otherwise: {question}"
+        return took
+
+
+def _question(grant: Grant) -> Question:
+    return Question(
+        consumer="civil-affairs" if grant.consumer == "*" else grant.consumer,
+        provider=grant.provider,
+        resource=grant.resource,
+        mode="query",
+        purpose="tax-collection" if grant.purpose == "*" else grant.purpose,
+        needs=(),
+        named=None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The bytes of a real entry, so that both ways of writing it write as much."""
+
+    leaf: bytes
+    core: bytes
+    sealed: bytes
+    wrapped: bytes
+
+
+class Appends:
+    """The audit log's own append, and one pooled INSERT an entry, with 64 always waiting."""
+
+    def __init__(self, dsns: tuple[str, str], pooled: str, sample: Sample) -> None:
+        self._reader = PostgresReader(dsns[1])
+        self._log = PostgresAuditLog(dsns[0], self._reader, lambda _: None, seconds=2)
+        self._dsn = pooled
+        self._sample = sample
+        self._numbers = iter(range(10**9))
+        self.entries = 0
+
+    async def start(self) -> None:
+        self._pool = await asyncpg.create_pool(self._dsn)
+        await self._pool.execute(_POOLED + ";" + _ONE_ROW)
+        self._single = await asyncpg.connect(self._dsn)
+        self._insert = await self._single.prepare(_COMMIT)
+
+    async def stop(self) -> None:
+        await self._reader.close()
+        await self._single.close()
+        await self._pool.close()
+
+    async def grouped(self, count: int) -> float:
+        """Entries appended a second."""
+        # Connected for each sample: between samples this loop stands still, which the log's own
+        # watch would take for a database that does not answer.
+        await self._log.start()
+        try:
+            return await _rate(self._append, count)
+        finally:
+            await self._log.stop()
+
+    async def pooled(self, count: int) -> float:
+        """Rows inserted and committed a second, each by itself."""
+        return await _rate(self._put, count)
+
+    async def commit(self, count: int) -> list[float]:
+        """Seconds of each of so many durable commits of one row, one after the other."""
+        took = []
+        for _ in range(count):
+            began = perf_counter()
+            await self._insert.fetch(uuid4(), self._sample.leaf)
+            took.append(perf_counter() - began)
+        return took
+
+    async def fill(self, entries: int) -> None:
+        """Bring the log to so many entries."""
+        while self.entries < entries:
+            await self.grouped(min(10_000, entries - self.entries))
+
+    async def verify(self) -> float:
+        """Seconds to read every entry back and check it."""
+        verifier, read = Verifier(), 0
+        began = perf_counter()
+        while leaves := await self._reader.leaves(read, _AT_ONCE):
+            read += len(leaves)
+            verifier.feed(leaves)
+        assert verifier.finish() is None
+        assert verifier.frontier.size == self.entries
+        return perf_counter() - began
+
+    async def hash_once(self) -> float:
+        """Seconds of one SHA-256 over the same bytes."""
+        whole = b"".join(
+            [leaf for first in range(0, self.entries, _AT_ONCE)
+             for leaf in await self._reader.leaves(first, _AT_ONCE)]
+        )  # fmt: skip
+        began = perf_counter()
+        sha256(whole).digest()
+        return perf_counter() - began
+
+    async def _append(self) -> None:
+        number = next(self._numbers)
+        fate = await self._log.append(
+            Draft(
+                exchange_id=UUID(int=number),
+                replay_key=sha256(str(number).encode()).digest(),
+                signed_at=0,
+                core=self._sample.core,
+                sealed=self._sample.sealed,
+                wrapped=self._sample.wrapped,
+            )
+        )
+        assert isinstance(fate, Appended)
+        self.entries += 1
+
+    async def _put(self) -> None:
+        sample = self._sample
+        number = UUID(int=next(self._numbers))
+        await self._pool.execute(_INSERT, number, sample.leaf, sample.sealed, sample.wrapped)
+
+
+async def _rate(one: Callable[[], Awaitable[None]], count: int) -> float:
+    each = -(-count // WAITING)
+
+    async def work() -> None:
+        for _ in range(each):
+            await one()
+
+    began = perf_counter()
+    await asyncio.gather(*(work() for _ in range(WAITING)))
+    return each * WAITING / (perf_counter() - began)
