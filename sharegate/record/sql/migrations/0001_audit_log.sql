@@ -17,7 +17,7 @@ create table sharegate.entry (
     leaf        bytea  not null check (octet_length(leaf) <= 65535),
     sealed      bytea  not null,   -- the detail, AES-256-GCM
     wrapped     bytea              -- its key, wrapped; null once erased
-);
+) with (toast_tuple_target = 8160);
 create index entry_exchange_id on sharegate.entry using brin (exchange_id)
     with (pages_per_range = 8, autosummarize = on);
 alter table sharegate.entry alter column leaf set storage external;
@@ -68,7 +68,7 @@ create function sharegate.append(
     cores bytea[], seals bytea[], wraps bytea[], announce boolean,
     out fates text[], out seqs bigint[]
 )
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan as $$
 declare
     end_seq    bigint;
     first_seq  bigint;
@@ -80,7 +80,6 @@ declare
     place      int;
     leaf       bytea;
     leaves     bytea[] := '{}';
-    kept       int[] := '{}';
 begin
     select h.size, h.last, h.remembers_from, h.standby
       into end_seq, link, oldest, standby
@@ -110,8 +109,7 @@ begin
         else
             leaf := '\x53474c31'::bytea || int8send(end_seq) || link || cores[i];   -- "SGL1"
             link := sha256('\x00'::bytea || leaf);
-            leaves := leaves || leaf;
-            kept := kept || i;
+            leaves[i] := leaf;
             fates[i] := 'a';
             seqs[i] := end_seq;
             end_seq := end_seq + 1;
@@ -120,9 +118,14 @@ begin
 
     if end_seq > first_seq then
         insert into sharegate.entry (seq, exchange_id, leaf, sealed, wrapped)
-        select seqs[k], exchange_ids[k], l, seals[k], wraps[k] from unnest(kept, leaves) as t (k, l);
+        select b.seq, b.id, b.leaf, b.seal, b.wrap
+          from unnest(fates, seqs, exchange_ids, leaves, seals, wraps)
+               as b (fate, seq, id, leaf, seal, wrap)
+         where b.fate = 'a';
         insert into sharegate.replay (key, seq, signed_at)
-        select replay_keys[k], seqs[k], signed_ats[k] from unnest(kept) as t (k);
+        select b.key, b.seq, b.signed_at
+          from unnest(fates, replay_keys, seqs, signed_ats) as b (fate, key, seq, signed_at)
+         where b.fate = 'a';
         update sharegate.head set size = end_seq, last = link;
     end if;
     if announce then
