@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from sharegate.audit.chain import GENESIS, encode_leaf, verify_chain
+from sharegate.audit.chain import GENESIS, encode_leaf, parse_leaf, verify_chain
 from sharegate.audit.tree import Frontier, leaf_hash
 from sharegate.errors import AuditLogUnavailable, Unavailable
 from sharegate.observe import AuditLogState, Committed
@@ -112,17 +112,24 @@ async def test_an_entry_of_ordinary_size_is_on_the_page_it_was_written_to(log_da
     assert row[0] == "eee"
 
 
-async def test_a_batch_names_the_fate_of_each_in_order(log_database):
-    known, fresh, other = draft(), draft(), draft()
+@pytest.mark.parametrize("order", ["arsb", "rasb", "srab", "rsab", "absr", "brsa"])
+async def test_a_batch_names_the_fate_of_each_in_order(log_database, order):
+    known = draft(b"known")
     await ask(log_database.append, APPEND, *batch(known))
-    stale = draft(signed_at=1)
+    drafts = {"a": draft(b"one"), "b": draft(b"two"), "r": known, "s": draft(signed_at=1)}
     await log_database.ask("select sharegate.forget_replays(60000)")
-    (row,) = await ask(log_database.append, APPEND, *batch(fresh, known, stale, other))
-    assert (row["fates"], row["seqs"]) == (["a", "r", "s", "a"], [1, 0, -1, 2])
-    rows = await log_database.ask("select seq, exchange_id from sharegate.entry order by seq")
-    assert [row["exchange_id"] for row in rows] == [
-        known.exchange_id, fresh.exchange_id, other.exchange_id,
-    ]  # fmt: skip
+    (row,) = await ask(log_database.append, APPEND, *batch(*(drafts[each] for each in order)))
+    places = iter((1, 2))
+    assert row["fates"] == ["a" if each in "ab" else each for each in order]
+    expected = [next(places) if each in "ab" else {"r": 0, "s": -1}[each] for each in order]
+    assert row["seqs"] == expected
+    # Each leaf stands with its own id, detail and key, whatever stood between them in the batch.
+    kept = [known, *(drafts[each] for each in order if each in "ab")]
+    rows = await log_database.ask("select * from sharegate.entry order by seq")
+    assert [
+        (r["exchange_id"], parse_leaf(r["leaf"]).core, r["sealed"], r["wrapped"]) for r in rows
+    ] == [(each.exchange_id, each.core, each.sealed, each.wrapped) for each in kept]
+    assert isinstance(verify_chain([r["leaf"] for r in rows]), Frontier)
 
 
 async def test_a_batch_with_one_key_twice_raises_and_leaves_nothing(log_database):

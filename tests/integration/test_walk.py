@@ -29,7 +29,7 @@ async def test_one_signed_request_sent_fifty_times_is_answered_once_across_resta
     gateway.start()
     request = prepare(site.caller("civil-affairs"), site.properties())
     copies = await asyncio.gather(*(send(request) for _ in range(50)))
-    assert sorted(reply.status for reply in copies) == [200] + [409] * 49
+    assert sorted(reply.status for reply in copies) == [200] + [409] * 49, copies
     # One entry for the answer, one for all its copies: a captured request cannot fill the log.
     assert await verify_log(load_settings(gateway.config).audit_log) == 2
     gateway.kill()

@@ -102,9 +102,11 @@ begin
         place := array_position(known_keys, replay_keys[i]);
         if place is not null then
             fates[i] := 'r';
+            leaves[i] := null;
             seqs[i] := known_seqs[place];
         elsif signed_ats[i] < oldest then
             fates[i] := 's';
+            leaves[i] := null;
             seqs[i] := -1;
         else
             leaf := '\x53474c31'::bytea || int8send(end_seq) || link || cores[i];   -- "SGL1"
