@@ -26,14 +26,14 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python deploy/requirements.lock pyproject.toml
 	@echo "installing what the gateway needs (pinned, hash-checked)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r deploy/requirements.lock
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python tests/requirements.lock pyproject.toml
 	@echo "installing what the tests need (pinned, hash-checked)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r tests/requirements.lock
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.demo
 
 clean:                       ## forget the virtual environment and the demo

@@ -90,7 +90,8 @@ class GatewayProcess:
             if self.readiness()[0] == status:
                 return
             time.sleep(0.02)
-        raise AssertionError(f"not {status} in {seconds} s:\n{self.output.read_text()[-4000:]}")
+        said = f"{self.readiness()}\n{self.output.read_text()[-4000:]}"
+        raise AssertionError(f"not {status} in {seconds} s: {said}")
 
     def metrics(self) -> str:
         with urllib.request.urlopen(f"{self.admin_url}/metrics", timeout=5) as answer:

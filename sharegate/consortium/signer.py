@@ -33,6 +33,7 @@ _MOST: Final = 1024
 _IDLE_SECONDS: Final = 0.25
 _KEEP_SECONDS: Final = 1.0
 _FANOUT: Final = 256
+_FAILURES_TOLD: Final = 5
 
 Subtrees = Sequence[tuple[int, int, bytes]]
 
@@ -83,6 +84,7 @@ class Signer:
         self._others = False
         self._keep_now = asyncio.Event()
         self._frozen = False
+        self._stumbled = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -133,10 +135,17 @@ class Signer:
             else:
                 await self._follow()
             self._coverage.usable_again()
+            if self._stumbled:
+                self._stumbled = False
+                self._observe(AuditLogState(usable=True, detail="entries are signed again"))
         except LogDiverged as diverged:
             self._freeze(str(diverged))
-        except Broken:
+        except Broken as error:
             self._coverage.suspend(Unavailable.UNSIGNED, "the log cannot be signed now")
+            if not self._stumbled:
+                self._stumbled = True
+                detail = f"the log cannot be signed now: {type(error).__name__}"
+                self._observe(AuditLogState(usable=False, detail=detail))
             self._coverage.wanted.set()
             await asyncio.sleep(_IDLE_SECONDS)
 
@@ -253,15 +262,28 @@ class Signer:
         return await asyncio.shield(loop.run_in_executor(self._disk, work, state))
 
     async def _keeping(self) -> None:
-        """Keep checkpoints in the database: soon after a batch, never on an exchange's path."""
+        """Keep checkpoints in the database: soon after a batch, never on an exchange's path.
+
+        What fails is tried again at the next turn, whatever it was: followers live by this, and a
+        driver's slip on a dying connection must not end it. An operator is told once a streak.
+        """
+        failures = 0
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_KEEP_SECONDS):
                     await self._keep_now.wait()
             self._keep_now.clear()
-            if self.signs:
-                with suppress(*Broken):  # tried again at the next turn; nothing is lost
-                    await self._keep_newest()
+            if not self.signs:
+                continue
+            try:
+                await self._keep_newest()
+            except Exception as error:  # noqa: BLE001  see above
+                failures += 1
+                if failures == _FAILURES_TOLD:
+                    detail = f"checkpoints cannot be kept: {type(error).__name__}"
+                    self._observe(AuditLogState(usable=False, detail=detail))
+            else:
+                failures = 0
 
     async def _keep_newest(self) -> None:
         size, note = self._coverage.state.frontier.size, self._coverage.checkpoint

@@ -401,3 +401,28 @@ async def test_running_it_freezes_at_once_and_signs_nothing_more(place, what):
     assert any(
         isinstance(seen, AuditLogState) and seen.detail.startswith("frozen") for seen in member.seen
     )
+
+
+@pytest.mark.parametrize("slip", [OSError("gone"), AttributeError("a driver's slip"), TypeError()])
+async def test_checkpoints_are_kept_again_after_whatever_kept_them_from_it(
+    place, slip, monkeypatch
+):
+    monkeypatch.setattr("sharegate.consortium.signer._KEEP_SECONDS", 0.01)
+    async with place.member() as member:
+        keep, tries = member.audit_log.keep_checkpoint, []
+
+        async def slips(*given):
+            tries.append(given)
+            if len(tries) < 8:
+                raise slip
+            await keep(*given)
+
+        member.audit_log.keep_checkpoint = slips
+        await member.record(b"1")
+
+        async def kept():
+            return await place.database.ask("select from sharegate.checkpoint where size = 1") != []
+
+        await until(kept)
+    told = [seen for seen in member.seen if isinstance(seen, AuditLogState) and not seen.usable]
+    assert [type(slip).__name__ in seen.detail for seen in told[:1]] == [True]
