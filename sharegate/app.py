@@ -143,9 +143,7 @@ async def _audit_log(
     """Connect to the audit log and begin to sign it, or to follow the process that does."""
     key = load_signing_key(settings)
     _make_state_directory(settings.state)
-    append_dsn, read_dsn = settings.append_dsn, settings.read_dsn
-    if append_dsn is None or read_dsn is None:
-        append_dsn, read_dsn = await _embedded(settings, stack)
+    append_dsn, read_dsn = await stack.enter_async_context(audit_log_logins(settings))
     finder, reader = PostgresReader(read_dsn), PostgresReader(read_dsn)
     stack.push_async_callback(finder.close)
     stack.push_async_callback(reader.close)
@@ -160,15 +158,24 @@ async def _audit_log(
     return audit_log, coverage
 
 
-async def _embedded(settings: AuditLogSettings, stack: AsyncExitStack) -> tuple[str, str]:
-    """Start the embedded PostgreSQL and give the two logins of its audit log."""
+@asynccontextmanager
+async def audit_log_logins(settings: AuditLogSettings) -> AsyncIterator[tuple[str, str]]:
+    """Give the DSNs that append to and read the audit log, for as long as the context is open.
+
+    Where the settings name none, the embedded PostgreSQL under `state` is used if it runs, and
+    else runs meanwhile.
+
+    Raises:
+        PostgresUnavailable: The embedded PostgreSQL does not start.
+    """
+    if settings.append_dsn is not None and settings.read_dsn is not None:
+        yield settings.append_dsn, settings.read_dsn
+        return
     # Imported here: its wheel is an extra that a site with its own PostgreSQL does not install.
     from sharegate.embedded import EmbeddedPostgres  # noqa: PLC0415
 
-    server = EmbeddedPostgres(settings.state / "postgres")
-    await server.start()
-    stack.push_async_callback(server.stop)
-    return await provision(server.dsn, settings.origin)
+    async with EmbeddedPostgres(settings.state / "postgres") as server:
+        yield await provision(server.dsn, settings.origin)
 
 
 def _sources(

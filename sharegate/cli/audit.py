@@ -4,14 +4,14 @@ import argparse
 import asyncio
 from typing import Final
 
-from sharegate.app import MEMORY_FILE, load_signing_key
+from sharegate.app import MEMORY_FILE, audit_log_logins, load_signing_key
 from sharegate.audit.chain import Fault, Verifier
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.consortium.memory import SignerMemory
-from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
+from sharegate.errors import LogDiverged, ShareGateError
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
 
@@ -40,12 +40,14 @@ async def verify_log(settings: AuditLogSettings) -> Fault | int:
     Raises:
         LogDiverged: A checkpoint is not this log's, or two contradict each other.
         LogUnreadable: The database gives no answer.
-        Misconfigured: The settings name no database to read.
+        PostgresUnavailable: The embedded PostgreSQL, where it is used, does not start.
     """
-    if settings.read_dsn is None:
-        raise Misconfigured("audit_log.read_dsn", "is needed to read the log")
+    async with audit_log_logins(settings) as (_, read_dsn):
+        return await _verify(settings, PostgresReader(read_dsn))
+
+
+async def _verify(settings: AuditLogSettings, reader: PostgresReader) -> Fault | int:
     key = VerifierKey.parse(load_signing_key(settings).vkey)
-    reader = PostgresReader(settings.read_dsn)
     try:
         checkpoints = [
             open_checkpoint(note, [key], settings.origin) for note in await reader.checkpoints(0)

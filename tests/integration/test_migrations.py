@@ -199,3 +199,20 @@ async def test_provisioning_again_gives_the_same_logins(postgres, database):
     append, read = first
     assert (await ask(append, "select current_user"))[0][0] == "sharegate_append_login"
     assert (await ask(read, "select origin from sharegate.head"))[0][0] == ORIGIN
+
+
+async def test_an_owner_who_is_no_superuser_can_migrate(private_postgres):
+    server = private_postgres()
+    superuser = await asyncpg.connect(server.dsn())
+    await superuser.execute("create role owner login createrole password 'p'")
+    await superuser.execute("create database theirs owner owner")
+    await superuser.close()
+    owner = await asyncpg.connect(server.dsn("theirs", "owner", "p"))
+    assert await migrate(owner, ORIGIN) == [name for name, _ in migrations()]
+    assert await migrate(owner, ORIGIN) == []
+    owners = await owner.fetch(
+        "select distinct proowner::regrole::text from pg_proc "
+        "where pronamespace = 'sharegate'::regnamespace"
+    )
+    assert [row[0] for row in owners] == ["sharegate_migrate"]
+    await owner.close()

@@ -58,3 +58,21 @@ async def test_two_gateways_share_one_log_and_the_second_takes_over(site):
         reply = await send(prepare(callers[1], site.properties()))
         assert reply.status == 200, (attempt, reply.body)
     assert await verify_log(load_settings(second.config).audit_log) == 45
+
+
+async def test_a_gateway_with_the_embedded_postgresql_serves_and_its_log_verifies(site):
+    gateway = site.gateway()
+    lines = gateway.config.read_text().splitlines()
+    named = ("append_dsn", "read_dsn")
+    gateway.config.write_text("\n".join(each for each in lines if not each.startswith(named)))
+    gateway.start()
+    reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+    assert reply.status == 200, reply.body
+    settings = load_settings(gateway.config).audit_log
+    assert await verify_log(settings) == 1  # beside the gateway, on the server it runs
+    assert gateway.readiness()[0] == 200
+    assert gateway.stop() == 0
+    assert await verify_log(settings) == 1  # without it
+    gateway.start()
+    assert (await send(prepare(site.caller("civil-affairs"), site.properties()))).status == 200
+    assert gateway.stop() == 0
