@@ -149,46 +149,62 @@ class Coverage:
     async def _again(self, index: int) -> Covered:
         """Prove an older entry, from what is stored, under the newest checkpoint."""
         frontier, checkpoint = self.state.frontier, self.checkpoint
-        size = frontier.size
-        nodes = inclusion_nodes(index, size)
-        try:
-            stored = await self._reader.subtrees(
-                [_stored_range(level, n) for level, n in nodes if level >= _BLOCK_LEVEL]
-            )
-            low = [node for node in nodes if node[0] < _BLOCK_LEVEL]
-            blocks = {n << level >> _BLOCK_LEVEL for level, n in low} | {index >> _BLOCK_LEVEL}
-            leaves: dict[int, bytes] = {}
-            for block in blocks:
-                first = block << _BLOCK_LEVEL
-                read = await self._reader.leaves(first, 1 << _BLOCK_LEVEL)
-                leaves |= dict(enumerate(read, start=first))
-        except Broken as error:
-            raise AuditLogUnavailable(
-                Unavailable.DOWN, "the audit log cannot be read now"
-            ) from error
-
-        def fetch(level: int, n: int) -> bytes:
-            first, after = n << level, n + 1 << level
-            if level < _BLOCK_LEVEL:
-                hashes = {(0, at): leaf_hash(leaves[at]) for at in range(first, after)}
-                return _complete(hashes, 0, first, after)
-            at_level, low_n, high_n = _stored_range(level, n)
-            return _complete(stored, at_level, low_n, high_n)
-
-        try:
-            path = inclusion_path(index, size, fetch)
-            leaf = leaves[index]
-            # What is stored may have been altered since it was signed: then there is no receipt.
-            verify_inclusion(index, size, leaf_hash(leaf), path, frontier.root())
-        except Unproven as error:
-            raise AuditLogUnavailable(
-                Unavailable.FROZEN, f"entry {index}, or its proof, is not what was signed"
-            ) from error
-        except KeyError as error:
-            raise AuditLogUnavailable(
-                Unavailable.UNSIGNED, "the proof of this entry is being rebuilt"
-            ) from error
+        leaf, path = await prove(self._reader, index, frontier.size, frontier.root())
         return Covered(index, leaf, checkpoint, _OnePath(path))
+
+
+async def prove(
+    reader: PostgresReader, index: int, size: int, root: bytes
+) -> tuple[bytes, tuple[bytes, ...]]:
+    """Prove an entry from what is stored: its leaf, and its inclusion path, both checked.
+
+    Args:
+        reader: Reads leaves and stored subtrees.
+        index: The entry's place, below `size`.
+        size: Of a signed checkpoint.
+        root: Of the same.
+
+    Raises:
+        AuditLogUnavailable: The database gives no answer, what is stored is not what was signed,
+            or it is not complete yet.
+    """
+    nodes = inclusion_nodes(index, size)
+    try:
+        stored = await reader.subtrees(
+            [_stored_range(level, n) for level, n in nodes if level >= _BLOCK_LEVEL]
+        )
+        low = [node for node in nodes if node[0] < _BLOCK_LEVEL]
+        blocks = {n << level >> _BLOCK_LEVEL for level, n in low} | {index >> _BLOCK_LEVEL}
+        leaves: dict[int, bytes] = {}
+        for block in blocks:
+            first = block << _BLOCK_LEVEL
+            read = await reader.leaves(first, 1 << _BLOCK_LEVEL)
+            leaves |= dict(enumerate(read, start=first))
+    except Broken as error:
+        raise AuditLogUnavailable(Unavailable.DOWN, "the audit log cannot be read now") from error
+
+    def fetch(level: int, n: int) -> bytes:
+        first, after = n << level, n + 1 << level
+        if level < _BLOCK_LEVEL:
+            hashes = {(0, at): leaf_hash(leaves[at]) for at in range(first, after)}
+            return _complete(hashes, 0, first, after)
+        at_level, low_n, high_n = _stored_range(level, n)
+        return _complete(stored, at_level, low_n, high_n)
+
+    try:
+        path = inclusion_path(index, size, fetch)
+        leaf = leaves[index]
+        # What is stored may have been altered since it was signed: then there is no receipt.
+        verify_inclusion(index, size, leaf_hash(leaf), path, root)
+    except Unproven as error:
+        raise AuditLogUnavailable(
+            Unavailable.FROZEN, f"entry {index}, or its proof, is not what was signed"
+        ) from error
+    except KeyError as error:
+        raise AuditLogUnavailable(
+            Unavailable.UNSIGNED, "the proof of this entry is being rebuilt"
+        ) from error
+    return leaf, path
 
 
 def completed_subtrees(batch: Batch) -> list[tuple[int, int, bytes]]:

@@ -18,6 +18,7 @@ class Draft(Struct, frozen=True, gc=False):
         core: What the leaf will hold after its number and its link.
         sealed: The detail's ciphertext.
         wrapped: The detail's key, wrapped.
+        blind: The blind index kept beside the entry (see `record.blind`), or None.
     """
 
     exchange_id: UUID
@@ -26,6 +27,7 @@ class Draft(Struct, frozen=True, gc=False):
     core: bytes
     sealed: bytes
     wrapped: bytes
+    blind: bytes | None = None
 
 
 class Appended(Struct, frozen=True, gc=False):

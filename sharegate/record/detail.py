@@ -12,6 +12,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -24,9 +25,10 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap,
 )
 
+from sharegate.model.act import Act
 from sharegate.model.party import DepartmentId, Registry
 from sharegate.model.passage import Fetched
-from sharegate.record.entry import Label, Salts, SealedDetail, b64, commit
+from sharegate.record.entry import SALT_BYTES, Label, Salts, SealedDetail, b64, commit
 
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _INFO = b"sharegate detail wrapping v1"
@@ -98,17 +100,28 @@ class DetailSealer:
             }
         )
         provider = None if request is None else DepartmentId(request.provider)
-        wrapping = self._wrapping(
-            provider if provider in self._provider_keys else None, identified.at
+        return self._sealed(
+            plaintext, identified.exchange_id, identified.at, provider, salts.detail
         )
+
+    def seal_act(self, act: Act, entry_id: UUID) -> SealedDetail:
+        """Seal what the entry of an administrative act commits to but does not show."""
+        salt = self._random(SALT_BYTES)
+        plaintext = _encode({"schema": 1, "act": act.detail, "salts": {"detail": b64(salt)}})
+        return self._sealed(plaintext, entry_id, act.at, act.provider, salt)
+
+    def _sealed(
+        self, plaintext: bytes, entry_id: UUID, at: int, provider: DepartmentId | None, salt: bytes
+    ) -> SealedDetail:
+        wrapping = self._wrapping(provider if provider in self._provider_keys else None, at)
         key = self._random(_KEY_BYTES)
-        ciphertext = AESGCM(key).encrypt(_NONCE, plaintext, identified.exchange_id.bytes)
+        ciphertext = AESGCM(key).encrypt(_NONCE, plaintext, entry_id.bytes)
         # A `_Wrapped`, put together by hand: all but the key is the same for a minute.
         wrapped_key = b64encode(aes_key_wrap(wrapping.key, key))
         return SealedDetail(
             ciphertext=ciphertext,
             wrapped=b'{"key":"%b","to":%b}' % (wrapped_key, wrapping.encrypted),
-            commitment=commit(salts.detail, Label.DETAIL, plaintext),
+            commitment=commit(salt, Label.DETAIL, plaintext),
             readers=wrapping.readers,
         )
 

@@ -15,12 +15,14 @@ from collections.abc import Container, Mapping
 from enum import StrEnum
 from hashlib import sha256
 from typing import assert_never
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
+from sharegate.model.act import Act
 from sharegate.model.catalogue import Catalogue, Mode, PurposeCode, ResourceId
-from sharegate.model.decision import Permit
+from sharegate.model.decision import Deny, Permit, Refer
 from sharegate.model.party import DepartmentId
 from sharegate.model.passage import Disclosure, Failure, Fetched, Refusal
 from sharegate.model.request import AccessRequest
@@ -32,7 +34,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class Kind(StrEnum):
-    """What happened. The list grows with the product; a kind's meaning never changes."""
+    """What came of an exchange. The kinds of acts are `sharegate.model.act.ActKind`."""
 
     RELEASE = "release"
     REFUSAL = "refusal"
@@ -48,6 +50,7 @@ class Label(StrEnum):
     ASKED_BY = "asked-by"
     RESPONSE = "response"
     DETAIL = "detail"
+    PERSON = "person"
 
 
 class Salts(Struct, frozen=True, gc=False):
@@ -156,13 +159,7 @@ def core(
         },
         "decision": _decision(fetched),
         "request": b64(commit(salts.request, Label.REQUEST, identified.body_digest)),
-        "detail": {
-            "algorithm": DETAIL_ALGORITHM,
-            "ciphertext": b64(sha256(detail.ciphertext).digest()),
-            "plaintext": b64(detail.commitment),
-            "readers": detail.readers,
-            "retention": _RETENTION_PERSONAL,
-        },
+        "detail": _detail(detail),
     }
     if fetched.decided.request is not None:
         entry |= _asked(fetched.decided.request, catalogue, departments, salts)
@@ -173,6 +170,31 @@ def core(
             "digest": b64(commit(salts.response, Label.RESPONSE, sha256(answer).digest())),
         }
     return _encode(entry)
+
+
+def act_core(act: Act, entry_id: UUID, detail: SealedDetail) -> bytes:
+    """Write the core of the entry for an administrative act."""
+    return _encode(
+        {
+            "schema": SCHEMA,
+            "id": b64(entry_id.bytes),
+            "kind": act.kind,
+            "time": act.at,
+            "by": act.by,
+            "facts": act.facts,
+            "detail": _detail(detail),
+        }
+    )
+
+
+def _detail(detail: SealedDetail) -> dict[str, object]:
+    return {
+        "algorithm": DETAIL_ALGORITHM,
+        "ciphertext": b64(sha256(detail.ciphertext).digest()),
+        "plaintext": b64(detail.commitment),
+        "readers": detail.readers,
+        "retention": _RETENTION_PERSONAL,
+    }
 
 
 def read_core(core_bytes: bytes) -> Mapping[str, object]:
@@ -220,17 +242,28 @@ def _kind(fetched: Fetched) -> Kind:
 def _decision(fetched: Fetched) -> dict[str, object]:
     decision = fetched.decided.decision
     said: dict[str, object] = {"rule_set": decision.rule_set}
-    if isinstance(decision, Permit):
-        said |= {
-            "effect": "permit",
-            "rule": decision.grant,
-            "fields": decision.fields,
-            "row_limit": decision.row_limit,
-        }
-    else:
-        said["effect"] = "deny"
-        if decision.rule is not None:
-            said["rule"] = decision.rule
+    match decision:
+        case Permit():
+            said |= {
+                "effect": "permit",
+                "rule": decision.grant,
+                "fields": decision.fields,
+                "row_limit": decision.row_limit,
+            }
+            if decision.ruling is not None:
+                said["ruling"] = decision.ruling
+        case Refer():
+            said |= {
+                "effect": "refer",
+                "rule": decision.permit.grant,
+                "question": decision.question,
+            }
+        case Deny():
+            said["effect"] = "deny"
+            if decision.rule is not None:
+                said["rule"] = decision.rule
+        case _:
+            assert_never(decision)
     if not isinstance(fetched.outcome, Disclosure):
         # The outcome's, not the decision's: a replay is one, whatever the rules said to it.
         said["reason"] = fetched.outcome.reason

@@ -14,7 +14,14 @@ import asyncpg
 from sharegate.audit.chain import GENESIS
 from sharegate.errors import Misconfigured
 
-ROLES: Final = ("sharegate_append", "sharegate_read", "sharegate_migrate")
+ROLES: Final = (
+    "sharegate_append",
+    "sharegate_read",
+    "sharegate_project",
+    "sharegate_audit",
+    "sharegate_migrate",
+)
+_LOGINS: Final = ("sharegate_append", "sharegate_read", "sharegate_project", "sharegate_audit")
 DATABASE: Final = "sharegate"
 _SQL = files("sharegate.record") / "sql"
 _ONE_AT_A_TIME: Final = "select pg_advisory_xact_lock(hashtext('sharegate.migrate'))"
@@ -113,8 +120,18 @@ async def provision(
 
 def provisioned(dsn: Callable[..., str], database: str = DATABASE) -> tuple[str, str]:
     """The DSNs of the logins that :func:`provision` made: one appends, one reads."""
-    append_dsn, read_dsn = (dsn(database, login, password) for _, login, password in _logins(dsn()))
+    append_dsn, read_dsn, _, _ = _dsns(dsn, database)
     return append_dsn, read_dsn
+
+
+def provisioned_search(dsn: Callable[..., str], database: str = DATABASE) -> tuple[str, str]:
+    """The DSNs of two more: one fills the projection, one searches it."""
+    _, _, project_dsn, search_dsn = _dsns(dsn, database)
+    return project_dsn, search_dsn
+
+
+def _dsns(dsn: Callable[..., str], database: str) -> list[str]:
+    return [dsn(database, login, password) for _, login, password in _logins(dsn())]
 
 
 def _logins(superuser: str) -> list[tuple[str, str, str]]:
@@ -123,7 +140,7 @@ def _logins(superuser: str) -> list[tuple[str, str, str]]:
     The passwords are derived from the superuser's DSN, so that a restart finds the same ones and
     nothing else needs to be kept.
     """
-    logins = [(role, f"{role}_login") for role in ("sharegate_append", "sharegate_read")]
+    logins = [(role, f"{role}_login") for role in _LOGINS]
     return [
         (role, login, hmac.digest(superuser.encode(), login.encode(), "sha256").hex())
         for role, login in logins

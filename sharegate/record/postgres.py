@@ -24,7 +24,7 @@ from sharegate.record.reader import Broken, PostgresReader
 # itself, which costs more than sending it.
 _APPEND: Final = (
     "select fates, seqs from sharegate.append("
-    "$1::text[]::uuid[], $2, $3::text[]::bigint[], $4, $5, $6, $7)"
+    "$1::text[]::uuid[], $2, $3::text[]::bigint[], $4, $5, $6, $7, $8)"
 )
 _USABLE: Final = "select sharegate.usable()"
 _KEEP: Final = "select sharegate.keep_checkpoint($1, $2, $3, $4, $5, $6)"
@@ -37,7 +37,9 @@ _REMEMBER_MILLISECONDS: Final = 10 * 60 * 1000
 _FORGET_SECONDS: Final = 60.0
 
 # What a trial appends: about as much as an exchange does. Never committed.
-_TRIAL: Final = (["0" * 32], [bytes(32)], ["0"], [bytes(1024)], [bytes(512)], [bytes(512)], False)
+_TRIAL: Final = (
+    ["0" * 32], [bytes(32)], ["0"], [bytes(1024)], [bytes(512)], [bytes(512)], [None], False,
+)  # fmt: skip
 
 _WHY = {
     "SG001": Unavailable.NOT_DURABLE,
@@ -144,6 +146,7 @@ class PostgresAuditLog:
                 [draft.core for draft in batch],
                 [draft.sealed for draft in batch],
                 [draft.wrapped for draft in batch],
+                [draft.blind for draft in batch],
                 self.announce,
                 timeout=self._seconds,
             )

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from sharegate.audit.chain import core_of
 from sharegate.errors import AuditLogUnavailable, Unavailable
+from sharegate.model.act import Act
 from sharegate.model.catalogue import Catalogue
 from sharegate.model.decision import Reason
 from sharegate.model.party import DepartmentId, Registry
@@ -24,7 +25,7 @@ from sharegate.record.audit_log import (
     Stale,
 )
 from sharegate.record.detail import DetailSealer
-from sharegate.record.entry import SALT_BYTES, Salts, core, read_core, unb64
+from sharegate.record.entry import SALT_BYTES, Salts, act_core, core, read_core, unb64
 
 _SALTS = 6 * SALT_BYTES
 _NOW = 0  # "signed now, by the audit log's own clock"
@@ -42,6 +43,7 @@ class Recorder:
         *,
         random: Callable[[int], bytes],
         seconds: float,
+        blind: Callable[[Fetched, Catalogue], bytes] | None = None,
     ) -> None:
         """Put the room together.
 
@@ -52,14 +54,20 @@ class Recorder:
             catalogue: The names that may stand in an entry.
             random: Gives so many random bytes (``os.urandom``).
             seconds: How long one exchange may wait here.
+            blind: Gives what the entry may be found by later; None where nobody searches.
         """
         self._audit_log = audit_log
         self._checkpoints = checkpoints
-        self._departments = registry.departments
-        self._catalogue = catalogue
-        self._sealer = DetailSealer(registry, random)
         self._random = random
         self._seconds = seconds
+        self._blind = blind
+        self.adopt(registry, catalogue)
+
+    def adopt(self, registry: Registry, catalogue: Catalogue) -> None:
+        """From now on write the names of these, and seal to their keys."""
+        self._departments = registry.departments
+        self._catalogue = catalogue
+        self._sealer = DetailSealer(registry, self._random)
 
     def require_usable(self) -> None:
         """Raise AuditLogUnavailable at once if it is known that nothing can be recorded."""
@@ -82,6 +90,38 @@ class Recorder:
         except TimeoutError as error:
             raise AuditLogUnavailable(
                 Unavailable.TIMEOUT, "the exchange could not be recorded in time"
+            ) from error
+
+    async def record_act(self, act: Act, entry_id: UUID) -> Covered | None:
+        """Write an administrative act down; what depends on it happens afterwards or not at all.
+
+        Args:
+            act: What is done, and by whom.
+            entry_id: A fresh UUIDv7, by which the entry is found.
+
+        Returns:
+            Where it stands; None where the same act was written before.
+
+        Raises:
+            AuditLogUnavailable: Within the time an exchange has, it is not known to be durable
+                and covered.
+        """
+        detail = self._sealer.seal_act(act, entry_id)
+        draft = Draft(
+            exchange_id=entry_id,
+            replay_key=act.once,
+            signed_at=_NOW,
+            core=act_core(act, entry_id, detail),
+            sealed=detail.ciphertext,
+            wrapped=detail.wrapped,
+        )
+        try:
+            async with asyncio.timeout(self._seconds):
+                fate = await self._audit_log.append(draft)
+                return await self._covered(fate, draft) if isinstance(fate, Appended) else None
+        except TimeoutError as error:
+            raise AuditLogUnavailable(
+                Unavailable.TIMEOUT, "the act could not be recorded in time"
             ) from error
 
     async def find(self, consumer: DepartmentId, exchange_id: UUID) -> Covered | None:
@@ -161,5 +201,6 @@ class Recorder:
             core=core(fetched, self._catalogue, self._departments, salts, detail, answer),
             sealed=detail.ciphertext,
             wrapped=detail.wrapped,
+            blind=None if self._blind is None else self._blind(fetched, self._catalogue),
         )
         return draft, answer

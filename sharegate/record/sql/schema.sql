@@ -3,10 +3,12 @@
 -- What is hashed is what is stored, byte for byte: `entry.leaf` is the leaf of RFC 6962, and
 -- nothing else in this schema is evidence. Everything but `entry` and `head` can be rebuilt.
 --
--- Three roles, none of which can log in by itself; grant them to the logins that need them.
+-- Five roles, none of which can log in by itself; grant them to the logins that need them.
 --   sharegate_append   may call append, keep_checkpoint, forget_replays and usable; may touch no
 --                      table
 --   sharegate_read     may read
+--   sharegate_project  may read leaves and their tokens, and fill the projection
+--   sharegate_audit    may read the log and the projection
 --   sharegate_migrate  owns the schema and all in it, so the functions run with its rights and
 --                      not a superuser's; used by `sharegate migrate` and by nothing that serves
 
@@ -36,7 +38,8 @@ create table sharegate.entry (
     exchange_id uuid   not null,
     leaf        bytea  not null check (octet_length(leaf) <= 65535),   -- tlog-tiles counts in 16 bits
     sealed      bytea  not null,   -- the detail, AES-256-GCM
-    wrapped     bytea              -- its key, wrapped; null once erased
+    wrapped     bytea,             -- its key, wrapped; null once erased
+    blind       bytea              -- tokens to find it by (see record/blind.py); erased with it
 ) with (toast_tuple_target = 8160);
 -- UUIDv7 ids rise with time, so a block range finds an exchange without a second B-tree.
 create index entry_exchange_id on sharegate.entry using brin (exchange_id)
@@ -47,6 +50,7 @@ create index entry_exchange_id on sharegate.entry using brin (exchange_id)
 alter table sharegate.entry alter column leaf set storage external;
 alter table sharegate.entry alter column sealed set storage external;
 alter table sharegate.entry alter column wrapped set storage external;
+alter table sharegate.entry alter column blind set storage external;
 
 -- Requests seen lately. A key is 32 bytes that no other signed request has.
 create table sharegate.replay (
@@ -104,7 +108,7 @@ $$;
 -- Raises SG001 where the commit would not be durable, SG002 where there is no log yet.
 create function sharegate.append(
     exchange_ids uuid[], replay_keys bytea[], signed_ats bigint[],
-    cores bytea[], seals bytea[], wraps bytea[], announce boolean,
+    cores bytea[], seals bytea[], wraps bytea[], blinds bytea[], announce boolean,
     out fates text[], out seqs bigint[]
 )
 language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan as $$
@@ -158,10 +162,10 @@ begin
     end loop;
 
     if end_seq > first_seq then
-        insert into sharegate.entry (seq, exchange_id, leaf, sealed, wrapped)
-        select b.seq, b.id, b.leaf, b.seal, b.wrap
-          from unnest(fates, seqs, exchange_ids, leaves, seals, wraps)
-               as b (fate, seq, id, leaf, seal, wrap)
+        insert into sharegate.entry (seq, exchange_id, leaf, sealed, wrapped, blind)
+        select b.seq, b.id, b.leaf, b.seal, b.wrap, b.blind
+          from unnest(fates, seqs, exchange_ids, leaves, seals, wraps, blinds)
+               as b (fate, seq, id, leaf, seal, wrap, blind)
          where b.fate = 'a';
         insert into sharegate.replay (key, seq, signed_at)
         select b.key, b.seq, b.signed_at
@@ -217,3 +221,326 @@ grant usage on schema sharegate to sharegate_append, sharegate_read;
 grant execute on function sharegate.append, sharegate.keep_checkpoint, sharegate.forget_replays,
     sharegate.usable to sharegate_append;
 grant select on all tables in schema sharegate to sharegate_read;
+
+-- What the rules left to an officer of the provider: an index of refusal entries, by registered
+-- names alone. The facts are in the entry's sealed detail.
+create table sharegate.referral (
+    exchange_id uuid   primary key,
+    seq         bigint not null,
+    at          bigint not null,
+    provider    text   not null,
+    consumer    text   not null,
+    resource    text   not null,
+    purpose     text   not null,
+    question    text   not null
+);
+create index referral_provider on sharegate.referral (provider, at);
+
+-- What officers ruled: one ruling for each referral. `sealed` is the signed statement, under a key
+-- that only gateways have, since whoever holds a signature can try guesses of what it is over.
+create table sharegate.ruling (
+    id       uuid    primary key,
+    referral uuid        not null unique,
+    proposed timestamptz not null default now(),
+    expires  bigint  not null,
+    sealed   bytea   not null,
+    recorded boolean not null default false,   -- has its entry; before that it is of no use
+    used_by  uuid                              -- the exchange it let through
+);
+create index ruling_used_by on sharegate.ruling (used_by) where used_by is not null;
+
+-- Openings past the rules, signed by two officers; sealed like a ruling.
+create table sharegate.break_glass (
+    id         uuid    primary key,
+    expires    bigint  not null,
+    review_due bigint  not null,   -- milliseconds of Unix time, like every moment here
+    sealed     bytea   not null,
+    recorded   boolean not null default false,
+    reviewed   boolean not null default false
+);
+
+-- List a referral whose entry is written; the entry is the referral, this only finds it.
+create function sharegate.note_referral(
+    exchange uuid, at bigint, provider text, consumer text, resource text, purpose text,
+    question text
+) returns void
+language sql security definer set search_path = '' as $$
+    insert into sharegate.referral (exchange_id, seq, at, provider, consumer, resource, purpose,
+                                    question)
+    select exchange, min(e.seq), at, provider, consumer, resource, purpose, question
+      from sharegate.entry e where e.exchange_id = exchange having min(e.seq) is not null
+        on conflict do nothing;
+$$;
+
+create function sharegate.referrals(of_provider text, since bigint, most int)
+returns table (
+    exchange_id uuid, seq bigint, at bigint, consumer text, resource text, purpose text,
+    question text, leaf bytea, sealed bytea, wrapped bytea, ruling uuid, used boolean
+)
+language sql stable security definer set search_path = '' as $$
+    select r.exchange_id, r.seq, r.at, r.consumer, r.resource, r.purpose, r.question,
+           e.leaf, e.sealed, e.wrapped, u.id, u.used_by is not null
+      from sharegate.referral r
+      join sharegate.entry e on e.seq = r.seq
+      left join sharegate.ruling u on u.referral = r.exchange_id and u.recorded
+     where r.provider = of_provider and r.at >= since
+     order by r.at desc, r.exchange_id limit most;
+$$;
+
+-- Take the one place there is for a ruling on a referral: 'proposed', or 'recorded' where this one
+-- has it and its entry, or 'ruled' where another one has it, or 'unknown' where no such thing was
+-- referred. It may be used once it is enacted, which follows its entry; what was
+-- not, a minute later, gives way to another.
+create function sharegate.propose_ruling(
+    this uuid, of_referral uuid, provider text, consumer text, resource text, purpose text,
+    question text, until bigint, content bytea, out fate text, out kept bytea
+)
+language plpgsql security definer set search_path = '' as $$
+begin
+    perform from sharegate.referral r
+      where (r.exchange_id, r.provider, r.consumer, r.resource, r.purpose, r.question)
+          = (of_referral, propose_ruling.provider, propose_ruling.consumer,
+             propose_ruling.resource, propose_ruling.purpose, propose_ruling.question);
+    if not found then
+        fate := 'unknown';
+        return;
+    end if;
+    delete from sharegate.ruling u where u.referral = of_referral and not u.recorded
+        and u.proposed < now() - interval '1 minute';
+    insert into sharegate.ruling (id, referral, expires, sealed)
+    values (this, of_referral, until, content) on conflict do nothing;
+    select case when u.recorded then 'recorded' else 'proposed' end, u.sealed into fate, kept
+      from sharegate.ruling u where u.referral = of_referral and u.id = this;
+    fate := coalesce(fate, 'ruled');
+end
+$$;
+
+create function sharegate.enact_ruling(this uuid) returns boolean
+language sql security definer set search_path = '' as $$
+    with mine as (update sharegate.ruling set recorded = true where id = this returning 1)
+    select exists (select from mine);
+$$;
+
+-- What a request may mean by the name it cites: a ruling by its own id or its referral's, or an
+-- opening.
+create function sharegate.cited(name uuid)
+returns table (kind text, id uuid, sealed bytea, used boolean)
+language sql stable security definer set search_path = '' as $$
+    select 'ruling', u.id, u.sealed, u.used_by is not null from sharegate.ruling u
+     where (u.id = name or u.referral = name) and u.recorded
+    union all
+    select 'break-glass', b.id, b.sealed, false from sharegate.break_glass b
+     where b.id = name and b.recorded;
+$$;
+
+-- Use a ruling for one exchange; whoever comes second is told no, in whichever process.
+create function sharegate.use_ruling(this uuid, exchange uuid) returns boolean
+language sql security definer set search_path = '' as $$
+    with mine as (
+        update sharegate.ruling set used_by = exchange
+         where id = this and recorded and used_by is null returning 1
+    )
+    select exists (select from mine);
+$$;
+
+-- Give a ruling back that an exchange took, of which an entry says that it was not answered.
+create function sharegate.return_ruling(exchange uuid) returns void
+language sql security definer set search_path = '' as $$
+    update sharegate.ruling set used_by = null where used_by = exchange;
+$$;
+
+create function sharegate.propose_opening(
+    opening uuid, until bigint, due bigint, content bytea, out fate text, out kept bytea
+)
+language sql security definer set search_path = '' as $$
+    insert into sharegate.break_glass (id, expires, review_due, sealed)
+    values (opening, until, due, content) on conflict do nothing;
+    select case when b.recorded then 'recorded' else 'proposed' end, b.sealed
+      from sharegate.break_glass b where b.id = opening;
+$$;
+
+create function sharegate.enact_opening(opening uuid) returns void
+language sql security definer set search_path = '' as $$
+    update sharegate.break_glass set recorded = true where id = opening;
+$$;
+
+create function sharegate.openings()
+returns table (id uuid, expires bigint, review_due bigint, reviewed boolean, sealed bytea)
+language sql stable security definer set search_path = '' as $$
+    select b.id, b.expires, b.review_due, b.reviewed, b.sealed
+      from sharegate.break_glass b where b.recorded order by b.expires desc limit 1000;
+$$;
+
+create function sharegate.review_opening(opening uuid) returns boolean
+language sql security definer set search_path = '' as $$
+    with mine as (
+        update sharegate.break_glass set reviewed = true
+         where id = opening and recorded returning 1
+    )
+    select exists (select from mine);
+$$;
+
+create function sharegate.overdue_reviews(now_ms bigint) returns bigint
+language sql stable security definer set search_path = '' as $$
+    select count(*) from sharegate.break_glass b
+     where b.recorded and not b.reviewed and b.review_due <= now_ms;
+$$;
+
+revoke all on function sharegate.note_referral, sharegate.referrals, sharegate.propose_ruling,
+    sharegate.enact_ruling, sharegate.cited, sharegate.use_ruling, sharegate.return_ruling,
+    sharegate.propose_opening, sharegate.enact_opening, sharegate.openings,
+    sharegate.review_opening, sharegate.overdue_reviews from public;
+grant execute on function sharegate.note_referral, sharegate.referrals, sharegate.propose_ruling,
+    sharegate.enact_ruling, sharegate.cited, sharegate.use_ruling, sharegate.return_ruling,
+    sharegate.propose_opening, sharegate.enact_opening, sharegate.openings,
+    sharegate.review_opening, sharegate.overdue_reviews to sharegate_append;
+
+-- How many answers there were, by what a count is about: 32 bytes, a keyed hash of grant, officer or
+-- department, and period. Whoever holds the table alone cannot say whom a row is about.
+create table sharegate.quota_count (
+    key   bytea  primary key check (length(key) = 32),
+    used  bigint not null check (used >= 0),
+    until bigint not null   -- milliseconds of Unix time at which its period is over
+) with (fillfactor = 50);   -- one row is counted up all day: room for it on its own page
+create index quota_count_until on sharegate.quota_count (until);
+
+-- Answers counted whose exchange has not said yet what came of it.
+create table sharegate.quota_hold (
+    exchange_id uuid    primary key,
+    signed_at   bigint  not null,
+    keys        bytea[] not null
+);
+
+-- Count one more answer under every key, or under none: 0, or the place (from 1) of the first term
+-- that has no room. The rows are locked in the order of their keys, so that nobody waits for
+-- somebody who waits for him.
+create function sharegate.reserve_quota(
+    exchange uuid, signed bigint, counted bytea[], mosts bigint[], untils bigint[]
+) returns int
+language plpgsql security definer set search_path = '' as $$
+declare
+    full_at int;
+begin
+    insert into sharegate.quota_count (key, used, until)
+    select t.key, 0, t.until from unnest(counted, untils) as t (key, until) order by t.key
+        on conflict do nothing;
+    perform from sharegate.quota_count c where c.key = any (counted) order by c.key for update;
+    select t.place into full_at
+      from unnest(counted, mosts) with ordinality as t (key, most, place)
+      left join sharegate.quota_count c on c.key = t.key
+     where c.used is null or c.used >= t.most
+     order by t.place limit 1;
+    if full_at is not null then
+        return full_at;
+    end if;
+    update sharegate.quota_count c set used = c.used + 1 where c.key = any (counted);
+    insert into sharegate.quota_hold (exchange_id, signed_at, keys)
+    values (exchange, signed, counted);
+    return 0;
+end
+$$;
+
+-- What came of exchanges: those answered stay counted, those returned do not. Each exchange is
+-- settled once, by whoever comes first.
+create function sharegate.settle_quota(answered uuid[], returned uuid[]) returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    back bytea[];
+begin
+    delete from sharegate.quota_hold h where h.exchange_id = any (answered);
+    with gone as (
+        delete from sharegate.quota_hold h where h.exchange_id = any (returned) returning h.keys
+    )
+    select array_agg(k.key) into back from gone, unnest(gone.keys) as k (key);
+    perform from sharegate.quota_count c where c.key = any (back) order by c.key for update;
+    update sharegate.quota_count c set used = c.used - b.times
+      from (select k.key, count(*) as times from unnest(back) as k (key) group by k.key) as b
+     where c.key = b.key;
+end
+$$;
+
+-- Settle what nobody will settle any more, because its process died: exchanges so old that the
+-- append function refuses them. So whatever entry there is of them is there now, and it says what
+-- came of them. Forget counts, a day after their period.
+create function sharegate.sweep_quota() returns void
+language plpgsql security definer set search_path = '' as $$
+declare
+    oldest   bigint;
+    answered uuid[];
+    returned uuid[];
+begin
+    select h.remembers_from into oldest from sharegate.head h;
+    select array_agg(f.exchange_id) filter (where f.answered),
+           array_agg(f.exchange_id) filter (where not f.answered)
+      into answered, returned
+      from (select h.exchange_id, exists (
+                select from sharegate.entry e
+                 where e.exchange_id = h.exchange_id
+                   and position('"kind":"refusal"'::bytea in e.leaf) = 0
+                   and position('"kind":"failure"'::bytea in e.leaf) = 0) as answered
+              from sharegate.quota_hold h
+             where h.signed_at < oldest
+             order by h.exchange_id limit 1000 for update of h skip locked) as f;
+    perform sharegate.settle_quota(coalesce(answered, '{}'), coalesce(returned, '{}'));
+    delete from sharegate.quota_count c where c.until < oldest - 86400000;
+end
+$$;
+
+revoke all on function sharegate.reserve_quota, sharegate.settle_quota, sharegate.sweep_quota
+    from public;
+grant execute on function sharegate.reserve_quota, sharegate.settle_quota, sharegate.sweep_quota
+    to sharegate_append;
+
+-- The projection: what an auditor searches by. Filled from the log by a follower, in batches that
+-- end at a signed checkpoint; no evidence, and rebuilt at will. The names are those of the cores.
+create table sharegate.search_entry (
+    seq      bigint primary key,
+    time     bigint not null,   -- milliseconds of Unix time, by the gateway's clock
+    kind     text   not null,
+    by       text,              -- who did it, where it is no exchange
+    consumer text,
+    officer  bytea,             -- tokens of 16 bytes (see record/blind.py)
+    matter   bytea,
+    provider text,
+    resource text,
+    mode     text,
+    purpose  text,
+    effect   text,
+    reason   text,
+    rule     text
+);
+-- Each ends in (time, seq), the order of every answer: a search reads no more than it shows.
+create index search_entry_time on sharegate.search_entry (time, seq);
+create index search_entry_officer on sharegate.search_entry (officer, time, seq)
+    where officer is not null;
+create index search_entry_matter on sharegate.search_entry (matter, time, seq)
+    where matter is not null;
+create index search_entry_resource on sharegate.search_entry (provider, resource, time, seq);
+create index search_entry_consumer on sharegate.search_entry (consumer, effect, time, seq);
+
+-- Whom an entry is about: as many as there are.
+create table sharegate.search_person (
+    token bytea  not null,
+    time  bigint not null,
+    seq   bigint not null,
+    primary key (token, time, seq)
+);
+
+-- One row: how far the projection reaches. It moves in the transaction that fills the tables.
+create table sharegate.search_place (
+    one      boolean primary key default true check (one),
+    size     bigint not null check (size >= 0),
+    last     bytea  not null check (length(last) = 32),   -- leaf hash of the last entry
+    frontier bytea  not null,   -- the tree's growing edge, 32 bytes each
+    note     bytea              -- the checkpoint that signed it; null at size 0
+);
+insert into sharegate.search_place (size, last, frontier) values (0, decode(repeat('00', 32), 'hex'), '');
+
+grant usage on schema sharegate to sharegate_project, sharegate_audit;
+grant select (seq, leaf, blind) on sharegate.entry to sharegate_project;
+grant select on sharegate.checkpoint to sharegate_project;
+grant select, insert, truncate on sharegate.search_entry, sharegate.search_person
+    to sharegate_project;
+grant select, update on sharegate.search_place to sharegate_project;
+grant select on sharegate.head, sharegate.entry, sharegate.checkpoint, sharegate.subtree,
+    sharegate.search_entry, sharegate.search_person, sharegate.search_place to sharegate_audit;

@@ -1,0 +1,43 @@
+"""What is done about the rules, and with the log, beside exchanges: each is an entry of its own."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+from sharegate.model.party import DepartmentId
+
+Fact = str | int | bool | tuple[str, ...]
+
+
+class ActKind(StrEnum):
+    """What was done. The list grows with the product; a kind's meaning never changes."""
+
+    POLICY = "policy"  # a provider's rules, or the common ones, were put into force or refused
+    REGISTRY = "registry"  # the registry was put into force or refused
+    RULING = "ruling"  # an officer answered what the rules had referred
+    BREAK_GLASS = "break-glass"  # two officers opened a way past the rules, for a while
+    REVIEW = "review"  # somebody looked at such an opening afterwards
+    AUDIT_READ = "audit-read"  # an auditor is about to read
+
+
+class Act(Struct, frozen=True, gc=False):
+    """One administrative act.
+
+    Attributes:
+        at: Milliseconds of Unix time.
+        by: Who did it: a person's id, a department's id, or ``administrators``.
+        facts: What stands in the entry for everyone: registered names, codes, hashes and numbers,
+            nothing personal.
+        detail: What is sealed to the audit office, and to `provider` where there is one.
+        once: 32 bytes: while the audit log remembers them (see `forget_replays`), the same act is
+            not written again.
+    """
+
+    kind: ActKind
+    at: int
+    by: str
+    facts: Mapping[str, Fact]
+    detail: Mapping[str, object]
+    provider: DepartmentId | None
+    once: bytes
