@@ -7,6 +7,11 @@
 5. Is the resource shared at all? (not-shared)
 6. Do the rules permit it? Casbin says. (no-grant, denied-by-rule, undecidable)
 7. Does the grant let out each field, and is each one asked by a key? (field-refused)
+8. Is it known surely enough who asks? (assurance-too-low, undecidable)
+9. Is the person concerned's consent named where it is needed? (consent-missing)
+10. Does the rule leave this to an officer? (referred)
+
+What a permit still demands from outside (`Permit.unsettled`, a ruling cited) is for `settle`.
 
 The catalogue is open to all members, so 2 to 5 tell them nothing new; what the rules are is told
 only by 6 and 7, and only about the asker's own question.
@@ -16,11 +21,13 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 
+from sharegate.authorize.listing import Listing
 from sharegate.authorize.pdp import PolicyDecisionPoint, Question
 from sharegate.authorize.read import read_request
 from sharegate.authorize.ruleset import RuleSet
 from sharegate.model.catalogue import (
     Field,
+    FieldName,
     FieldType,
     MaskRule,
     Mode,
@@ -30,9 +37,9 @@ from sharegate.model.catalogue import (
     ResourceId,
     SharingClass,
 )
-from sharegate.model.decision import Decision, Deny, Permit, Reason
-from sharegate.model.grant import Grant
-from sharegate.model.party import DepartmentId
+from sharegate.model.decision import Decision, Deny, Permit, Reason, Refer
+from sharegate.model.grant import Assurance, Grant
+from sharegate.model.party import Caller, DepartmentId, Known, Level
 from sharegate.model.passage import Decided, Identified
 from sharegate.model.request import AccessRequest, Scalar, Unreadable
 
@@ -66,6 +73,7 @@ class Authorize:
         self.rule_set = rule_set
         self._providers = frozenset(provider for provider, _ in rule_set.catalogue.resources)
         self._pdp = PolicyDecisionPoint(rule_set)
+        self._listing = Listing(rule_set)
 
     def __call__(self, identified: Identified) -> Decided:
         """Decide. A denial, of an unreadable body too, is a value like a permit; nothing raises."""
@@ -80,6 +88,26 @@ class Authorize:
             decision = self._deny(denied.reason, denied.pointer, denied.detail)
         return Decided(identified, request, decision)
 
+    def catalogue(self, identified: Identified) -> dict[str, object]:
+        """What this officer may learn of the catalogue, as JSON would have it."""
+        return self._listing(identified.caller, identified.at)
+
+    def under(self, decided: Decided, grant: Grant) -> Decided:
+        """Decide by this grant alone what the rules refused for want of one.
+
+        Everything else that is asked of a request is asked of it all the same.
+        """
+        request, identified = decided.request, decided.identified
+        if request is None:
+            return decided
+        decision: Decision
+        try:
+            resource, _, _ = self._asked_of(request)
+            decision = self._permit(identified.caller, resource, request, grant)
+        except _Denied as denied:
+            decision = self._deny(denied.reason, denied.pointer, denied.detail)
+        return Decided(identified, request, decision)
+
     def refuse(self, identified: Identified, reason: Reason, detail: str) -> Decided:
         """Deny what is wrong with a request besides its body: its address, or its form."""
         return Decided(identified, None, self._deny(reason, None, detail))
@@ -87,7 +115,8 @@ class Authorize:
     def _deny(self, reason: Reason, pointer: str | None, detail: str) -> Deny:
         return Deny(self.rule_set.hash, reason, None, pointer, detail)
 
-    def _decide(self, identified: Identified, request: AccessRequest) -> Decision:
+    def _asked_of(self, request: AccessRequest) -> tuple[Resource, Mode, Purpose]:
+        """What is asked for, once all that does not depend on a grant is seen to."""
         resource, mode = self._resource_and_mode(request)
         purpose = self._purpose(request)
         if request.legal_basis not in purpose.legal_bases:
@@ -96,12 +125,22 @@ class Authorize:
             )
         _require_fields(resource, request)
         if resource.sharing_class is SharingClass.NOT_SHARED:
-            raise _Denied(Reason.NOT_SHARED, "/resource", "This resource is not shared.")
+            raise _Denied(
+                Reason.NOT_SHARED,
+                "/resource",
+                f"This resource is not shared ({resource.not_shared_reason}).",
+            )
+        return resource, mode, purpose
+
+    def _decide(self, identified: Identified, request: AccessRequest) -> Decision:
+        resource, mode, purpose = self._asked_of(request)
         # In the resource's own order and strings: one set of fields is one question to remember,
         # however it was spelt out.
         needed = {*request.fields, *request.where}
+        caller = identified.caller
         question = Question(
-            consumer=identified.caller.consumer,
+            consumer=caller.consumer,
+            officer=self._pdp.officer(caller.posts),
             provider=resource.provider,
             resource=resource.id,
             mode=mode,
@@ -116,7 +155,7 @@ class Authorize:
                     Reason.NO_GRANT, "/grant", "The grant named does not permit this request."
                 )
             return ruled
-        return self._permit(resource, request, ruled)
+        return self._permit(caller, resource, request, ruled)
 
     def _resource_and_mode(self, request: AccessRequest) -> tuple[Resource, Mode]:
         if request.provider not in self._providers:
@@ -142,7 +181,9 @@ class Authorize:
             )
         return purpose
 
-    def _permit(self, resource: Resource, request: AccessRequest, grant: Grant) -> Permit:
+    def _permit(
+        self, caller: Caller, resource: Resource, request: AccessRequest, grant: Grant
+    ) -> Permit | Refer:
         for i, name in enumerate(request.fields):
             if name not in grant.fields:
                 raise _Denied(
@@ -151,21 +192,62 @@ class Authorize:
         for name in request.where:
             field = resource.fields[name]
             # Whoever may ask by a field learns it, whether or not it is in the answer.
-            if name not in grant.fields or not field.key or field.mask is not MaskRule.NONE:
+            masked = field.mask is not MaskRule.NONE or name in grant.masks
+            if name not in grant.fields or not field.key or masked:
                 raise _Denied(
                     Reason.FIELD_REFUSED,
                     f"/where/{name}",
                     "The grant does not let this be asked by.",
                 )
+        _require_assurance(caller, grant)
+        if grant.consent and request.consent is None:
+            raise _Denied(
+                Reason.CONSENT, "/consent", "This needs the consent of the person concerned."
+            )
         limits = [grant.row_limit, resource.row_limit]
         if request.limit is not None:
             limits.append(request.limit)
-        return Permit(
+        permit = Permit(
             rule_set=self.rule_set.hash,
             grant=grant.id,
             resource=resource,
             fields=request.fields or grant.fields,
             row_limit=min(limits),
+            rows=self._only_rows(caller, grant) if grant.rows else (),
+            masks=grant.masks,
+            quota=grant.quota,
+            needs_consent=grant.consent,
+            confirm_matter=grant.matter,
+        )
+        if grant.refer is None:
+            return permit
+        return Refer(self.rule_set.hash, permit, grant.refer, resource.questions[grant.refer])
+
+    def _only_rows(self, caller: Caller, grant: Grant) -> tuple[tuple[FieldName, str, bool], ...]:
+        """The row terms, with the consumer's own region where they say so."""
+        department = self.rule_set.departments[caller.consumer]
+        only = []
+        for term in grant.rows:
+            if term.value is not None:
+                only.append((term.field, term.value, False))
+            elif department.region:
+                only.append((term.field, department.region, True))
+            elif department.level is not Level.NATION:
+                # A region nobody registered is not everywhere.
+                raise _Denied(
+                    Reason.UNDECIDABLE, None, "The region of this department is not registered."
+                )
+        return tuple(only)
+
+
+def _require_assurance(caller: Caller, grant: Grant) -> None:
+    if grant.assurance is Assurance.COSIGNED:
+        raise _Denied(
+            Reason.UNDECIDABLE, None, "The grant demands witnesses, and this gateway has none."
+        )
+    if grant.assurance is Assurance.SIGNED and caller.known is not Known.SIGNED:
+        raise _Denied(
+            Reason.ASSURANCE, None, "The grant demands a request that the department signed."
         )
 
 

@@ -2,25 +2,28 @@
 
 Casbin alone reads every rule and parses the matcher again for every decision, which takes
 hundreds of milliseconds at 100,000 rules. Here an index finds the candidates (the rules whose
-consumer, resource, mode and purpose are the asked ones or ``*``) and Casbin's own `enforce_ex`
-decides over them: whether, and by which rule. A test holds the answers to those of a stock
-Casbin over all rules.
+consumer, resource, mode and purpose are the asked ones, a class of the consumer, or ``*``) and
+Casbin's own `enforce_ex` decides over them: whether, and by which rule. A test holds the answers
+to those of a stock Casbin over all rules and role links.
 
 Refused on purpose: `FastEnforcer` (misses denials by ``*``), pattern functions (equality on
-registered identifiers is all there is), roles (chains are cut at ten without a word), reloading
+registered identifiers is all there is), Casbin's role managers (see `roles`), reloading
 in place (a stranger was permitted meanwhile: build a new decision point and swap the reference)
 and `enable_enforce(False)` (it answers True; such an answer names no rule and is denied here).
 """
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 from casbin.core_enforcer import CoreEnforcer
 from casbin.model import FunctionMap
 
+from sharegate.authorize.roles import Classes, Posts
+from sharegate.authorize.rows import Row, rank, row
 from sharegate.authorize.ruleset import RuleSet
 from sharegate.errors import Misconfigured
 from sharegate.model.catalogue import FieldName
@@ -30,35 +33,37 @@ from sharegate.model.grant import ANY, Effect, Grant
 MEMO_SIZE = 16_384
 END_OF_TIME = 2**63 - 1
 
-Row = tuple[str, str, str, str, str, str, str]
-
-_REQUEST = ["r_consumer", "r_provider", "r_resource", "r_mode", "r_purpose"]
-_POLICY = ["p_rule", *(f"p_{name[2:]}" for name in _REQUEST), "p_eft"]
+_REQUEST = ["r_consumer", "r_officer", "r_provider", "r_resource", "r_mode", "r_purpose"]
+_POLICY = ["p_rule", "p_consumer", "p_post", *(f"p_{name[2:]}" for name in _REQUEST[2:]), "p_eft"]
 _EFFECT = "some(where (p_eft == allow)) && !some(where (p_eft == deny))"
-# What the index takes for granted: which comparisons the matcher makes, and which take `*`.
+# What the index takes for granted: which comparisons the matcher makes, by equality ("") or by
+# which role, and which take `*`.
 _INDEXED = (
-    ("r_consumer", "p_consumer", True),
-    ("r_provider", "p_provider", False),
-    ("r_resource", "p_resource", False),
-    ("r_mode", "p_mode", True),
-    ("r_purpose", "p_purpose", True),
+    ("r_consumer", "p_consumer", "g", True),
+    ("r_officer", "p_post", "g2", True),
+    ("r_provider", "p_provider", "", False),
+    ("r_resource", "p_resource", "", False),
+    ("r_mode", "p_mode", "", True),
+    ("r_purpose", "p_purpose", "", True),
 )
 # Over no rules at all Casbin permits a request of empty strings, so there is always this one.
 # No identifier contains an exclamation mark.
 _NOBODY = "!nobody"
 _NOT_ASKED = frozenset(("", ANY, _NOBODY))
-SENTINEL: Row = (_NOBODY, _NOBODY, _NOBODY, _NOBODY, _NOBODY, _NOBODY, Effect.DENY.value)
+SENTINEL: Row = (*(_NOBODY,) * 7, Effect.DENY.value)
 
 
 class Question(NamedTuple):
     """What the decision depends on, apart from the time.
 
     Attributes:
+        officer: The officer's posts, as `PolicyDecisionPoint.officer` writes them.
         needs: The fields to be read or asked by: they choose among several grants.
         named: The id of the one grant that shall apply, or None.
     """
 
     consumer: str
+    officer: str
     provider: str
     resource: str
     mode: str
@@ -67,8 +72,12 @@ class Question(NamedTuple):
     named: str | None
 
 
+_Comparison = tuple[str, str, str, bool]
+_Link = Callable[[str, str], bool]
+
+
 class _Matcher:
-    """The matcher as a list of comparisons: each asked value, each ruled value, `*` or not.
+    """The matcher as a list of comparisons: each asked value, each ruled value, how, `*` or not.
 
     Casbin hands the same text to its parser for every decision and then walks the tree for every
     rule; this is that tree, read once from Casbin's own parse.
@@ -82,32 +91,48 @@ class _Matcher:
             case _:
                 raise ValueError("the matcher is not a conjunction")
 
+
+class _Bound(NamedTuple):
+    """A matcher with the roles of one decision."""
+
+    matcher: _Matcher
+    links: Mapping[str, _Link]
+
     def eval(self, names: Mapping[str, str]) -> bool:
         """Say whether the rule is about the request."""
-        for asked, ruled, wild in self.comparisons:
+        for asked, ruled, role, wild in self.matcher.comparisons:
             value = names[ruled]
-            if value != names[asked] and not (wild and value == ANY):
+            if wild and value == ANY:
+                continue
+            if role:
+                if not self.links[role](names[asked], value):
+                    return False
+            elif value != names[asked]:
                 return False
         return True
 
 
-def _comparison(term: ast.expr) -> tuple[str, str, bool]:
+def _comparison(term: ast.expr) -> _Comparison:
     match term:
         case ast.Compare(left=ast.Name(id=asked), ops=[ast.Eq()], comparators=[ast.Name(id=ruled)]):
-            return asked, ruled, False
+            return asked, ruled, "", False
+        case ast.Call(
+            func=ast.Name(id=role), args=[ast.Name(id=asked), ast.Name(id=ruled)], keywords=[]
+        ):
+            return asked, ruled, role, False
         case ast.BoolOp(
             op=ast.Or(),
             values=[
-                ast.Compare() as equal,
+                first,
                 ast.Compare(
                     left=ast.Name(id=wild), ops=[ast.Eq()], comparators=[ast.Constant(value="*")]
                 ),
             ],
         ):
-            asked, ruled, _ = _comparison(equal)
-            if ruled == wild:
-                return asked, ruled, True
-    raise ValueError("the matcher compares otherwise than by equality")
+            asked, ruled, role, again = _comparison(first)
+            if ruled == wild and not again:
+                return asked, ruled, role, True
+    raise ValueError("the matcher compares otherwise than by equality and roles")
 
 
 _matcher = lru_cache(maxsize=8)(_Matcher)
@@ -125,8 +150,8 @@ class _Enforcer(CoreEnforcer):  # type: ignore[misc]  # casbin has no types
     """Casbin's own enforcer; only how the matcher's text is parsed is ours."""
 
     @staticmethod
-    def _get_expression(expr: str, functions: object = None) -> _Matcher:  # noqa: ARG004
-        return _matcher(expr)
+    def _get_expression(expr: str, functions: Mapping[str, _Link]) -> _Bound:
+        return _Bound(_matcher(expr), functions)
 
     def over(self, rows: Sequence[Row]) -> "_Enforcer":
         """Make an enforcer over these rules.
@@ -139,16 +164,11 @@ class _Enforcer(CoreEnforcer):  # type: ignore[misc]  # casbin has no types
         return fresh
 
 
-def _row(grant: Grant) -> Row:
-    return (
-        grant.id,
-        grant.consumer,
-        grant.provider,
-        grant.resource,
-        str(grant.mode),
-        grant.purpose,
-        grant.effect.value,
-    )
+@dataclass(frozen=True, slots=True)
+class _Roles:
+    """The part of Casbin's role definition that `enforce_ex` reads."""
+
+    rm: Classes | Posts
 
 
 class PolicyDecisionPoint:
@@ -160,22 +180,35 @@ class PolicyDecisionPoint:
 
     def __init__(self, rule_set: RuleSet) -> None:
         self._hash = rule_set.hash
-        self._casbin = _enforcer(rule_set.model)
+        self._classes, self._posts = Classes(rule_set.departments), Posts(rule_set.posts)
+        self._casbin = _enforcer(rule_set.model, self._classes, self._posts)
         collected: dict[tuple[str, str, str, str, str], list[Grant]] = {}
         for grant in rule_set.grants:
-            key = (grant.consumer, grant.provider, grant.resource, grant.mode, grant.purpose)
-            collected.setdefault(key, []).append(grant)
+            for mode, purpose in product(grant.modes, grant.purposes):
+                key = (grant.consumer, grant.provider, grant.resource, mode, purpose)
+                collected.setdefault(key, []).append(grant)
+        # What each department may be called by, as far as any rule does.
+        called = {grant.consumer for grant in rule_set.grants}
+        self._names = {
+            str(each): (ANY, *sorted(self._classes.of(each) & called))
+            for each in rule_set.departments
+        }
         self._index = {key: tuple(grants) for key, grants in collected.items()}
         # Decisions already made, and from when until when they hold.
         self._memo: dict[Question, tuple[int, int, Grant | Deny]] = {}
         self._self_test(rule_set)
+
+    def officer(self, posts: Iterable[str]) -> str:
+        """Write an officer as `Question` wants it, from the posts the token names."""
+        return self._posts.officer(posts)
 
     def decide(self, question: Question, at: int) -> Grant | Deny:
         """Say which one grant applies, or why none does.
 
         Deny overrides. Where several grants permit, the one that applies is: the named one, if
         one is named; else first those that let out all the fields needed, then those that name
-        the consumer before ``*``, then those that name the purpose before ``*``, then by id.
+        the consumer before those that name its class (the narrower first) or ``*``, then those
+        that name a post, then those that name the purpose, before ``*``, then by id.
         Never the union of several. Whatever cannot be evaluated is denied as undecidable.
 
         Args:
@@ -191,8 +224,8 @@ class PolicyDecisionPoint:
             return self._deny(Reason.UNDECIDABLE)
 
     def _decide(self, question: Question, at: int) -> Grant | Deny:
-        asked = question[:5]
-        for word in asked:
+        asked = question[:6]
+        for word in (question.consumer, *question[2:6]):  # an officer may hold no post
             if word in _NOT_ASKED:
                 return self._deny(Reason.UNDECIDABLE)
         candidates = self._candidates(question)
@@ -206,10 +239,14 @@ class PolicyDecisionPoint:
             elif question.named is None or grant.id == question.named:
                 allowing.append(grant)
         denying.sort(key=lambda grant: grant.id)
-        allowing.sort(key=lambda grant: _rank(grant, question.needs), reverse=True)
+        allowing.sort(key=lambda grant: rank(grant, question.needs), reverse=True)
         # Casbin names the first denial, or else the last rule that permits: the preferred one.
-        rows = [SENTINEL, *map(_row, denying), *map(_row, allowing)]
-        permitted, explained = self._casbin.over(rows).enforce_ex(*asked)
+        ruled = [SENTINEL]
+        for grant in (*denying, *allowing):
+            mode = question.mode if question.mode in grant.modes else ANY
+            purpose = question.purpose if question.purpose in grant.purposes else ANY
+            ruled += [row(grant, post, mode, purpose) for post in grant.posts]
+        permitted, explained = self._casbin.over(ruled).enforce_ex(*asked)
         ruling = self._ruling(permitted, explained, denying, allowing)
         if isinstance(ruling, Grant) or ruling.reason is not Reason.UNDECIDABLE:
             self._remember(question, at, candidates, ruling)
@@ -219,7 +256,7 @@ class PolicyDecisionPoint:
         index = self._index
         provider, resource = question.provider, question.resource
         found: list[Grant] = []
-        for consumer in (question.consumer, ANY):
+        for consumer in self._names.get(question.consumer, ()):
             for mode in (question.mode, ANY):
                 for purpose in (question.purpose, ANY):
                     found += index.get((consumer, provider, resource, mode, purpose), ())
@@ -269,16 +306,20 @@ class PolicyDecisionPoint:
             permitted, explained = self._casbin.over([SENTINEL, *rows]).enforce_ex(*asked)
             return permitted, explained[0] if explained else None
 
-        words = ("self-test-a", "self-test-b", "self-test-c", "self-test-d", "self-test-e")
-        allow: Row = ("allowed", *words, Effect.ALLOW.value)
-        deny: Row = ("denied", *words, Effect.DENY.value)
-        misspelt: Row = ("misspelt", *words, "Allow")
-        anyone: Row = ("anyone", ANY, words[1], words[2], ANY, ANY, Effect.ALLOW.value)
+        first = rule_set.grants[0]  # a rule set has at least one
+        member = next(iter(rule_set.departments))
+        rest = ("self-test-a", "self-test-b", "self-test-c", "self-test-d")
+        words = (member, "", *rest)
+        allow: Row = ("allowed", member, ANY, *rest, Effect.ALLOW.value)
+        deny: Row = ("denied", member, ANY, *rest, Effect.DENY.value)
+        misspelt: Row = ("misspelt", member, ANY, *rest, "Allow")
+        anyone: Row = ("anyone", ANY, ANY, rest[0], rest[1], ANY, ANY, Effect.ALLOW.value)
+        posted: Row = ("posted", member, _NOBODY, *rest, Effect.ALLOW.value)
         stranger = ("self-test-x", *words[1:])
-        empty = ("", "", "", "", "")
+        empty = ("",) * 6
         expected = [
             (answer(empty), (False, None)),
-            (answer((_NOBODY,) * 5), (False, _NOBODY)),
+            (answer((_NOBODY,) * 6), (False, _NOBODY)),
             (answer(words), (False, None)),
             (answer(words, allow), (True, "allowed")),
             (answer(words, allow, deny), (False, "denied")),
@@ -286,18 +327,17 @@ class PolicyDecisionPoint:
             (answer(words, misspelt), (False, "misspelt")),
             (answer(stranger, allow), (False, None)),
             (answer(stranger, anyone), (True, "anyone")),
-            (answer((ANY,) * 5, allow), (False, None)),
+            (answer((ANY,) * 6, allow), (False, None)),
+            (answer(words, posted), (False, None)),
         ]
         for number, (got, wanted) in enumerate(expected, start=1):
             if got != wanted:
                 raise Misconfigured("model.conf", f"self-test {number}: {got}, not {wanted}")
-        first = rule_set.grants[0]  # a rule set has at least one
-        stranger_asks = Question(words[0], first.provider, words[2], words[3], words[4], (), None)
+        stranger_asks = Question(
+            "self-test-x", "", first.provider, "self-test-b", "self-test-c", "self-test-d", (), None
+        )
         if isinstance(self.decide(stranger_asks, first.valid_from), Grant):
             raise Misconfigured("model.conf", "self-test: an unknown request was permitted")
-        known = [a if r == ANY else r for a, r in zip(words, _row(first)[1:6], strict=True)]
-        if answer(known, _row(first)) != (first.effect is Effect.ALLOW, first.id):
-            raise Misconfigured("model.conf", f"self-test: {first.id} does not apply to its own")
 
 
 _DETAILS = {
@@ -307,16 +347,7 @@ _DETAILS = {
 }
 
 
-def _rank(grant: Grant, needs: Iterable[FieldName]) -> tuple[bool, bool, bool, str]:
-    return (
-        any(name not in grant.fields for name in needs),
-        grant.consumer == ANY,
-        grant.purpose == ANY,
-        grant.id,
-    )
-
-
-def _enforcer(text: str) -> _Enforcer:
+def _enforcer(text: str, classes: Classes, posts: Posts) -> _Enforcer:
     """Build Casbin from model.conf, refusing any model the index was not written for."""
     try:
         enforcer = _Enforcer(CoreEnforcer.new_model(text=text))
@@ -325,7 +356,7 @@ def _enforcer(text: str) -> _Enforcer:
         sections = {section: set(model[section]) for section in model.keys()}  # noqa: SIM118
         # A looser model would have denials the index does not find.
         same = (
-            sections == {section: {section} for section in "rpem"}
+            sections == {section: {section} for section in "rpem"} | {"g": {"g", "g2"}}
             and model["r"]["r"].tokens == _REQUEST
             and model["p"]["p"].tokens == _POLICY
             and model["e"]["e"].value == _EFFECT
@@ -335,6 +366,7 @@ def _enforcer(text: str) -> _Enforcer:
         raise Misconfigured("model.conf", f"Casbin cannot use it: {error}") from error
     if not same:
         raise Misconfigured("model.conf", "is not the model that the index was written for")
-    enforcer.model = {section: model[section] for section in "rem"}
+    roles = {"g": {"g": _Roles(classes), "g2": _Roles(posts)}}
+    enforcer.model = {section: model[section] for section in "rem"} | roles
     enforcer.fm = FunctionMap()  # no keyMatch, no regexMatch: nothing a rule could call
     return enforcer

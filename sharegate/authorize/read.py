@@ -32,7 +32,7 @@ MAX_INTEGER = 2**53 - 1  # what every JSON reader holds exactly (RFC 7493 sectio
 
 _CODES = ("provider", "resource", "mode", "purpose", "legal_basis")
 _REQUIRED = (*_CODES, "matter", "where")
-_MEMBERS = frozenset((*_REQUIRED, "fields", "limit", "grant"))
+_MEMBERS = frozenset((*_REQUIRED, "fields", "limit", "grant", "ruling", "consent"))
 
 _CODE = re.compile(rf"[!-~]{{1,{MAX_CODE}}}")
 _MATTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{3,63}")
@@ -142,6 +142,8 @@ def _access_request(tree: object) -> AccessRequest:
         where=_where(members["where"]),
         limit=_limit(members["limit"]) if "limit" in members else None,
         grant=_code(members["grant"], "/grant") if "grant" in members else None,
+        ruling=_code(members["ruling"], "/ruling") if "ruling" in members else None,
+        consent=_code(members["consent"], "/consent") if "consent" in members else None,
     )
 
 

@@ -10,7 +10,7 @@ from sharegate.fetch.plan import may_not_ask_by, plan
 from sharegate.fetch.source import Source, SourceTimeout, SourceUnavailable, Trouble
 from sharegate.fetch.wire import Unrepresentable, carried
 from sharegate.model.catalogue import FieldType, MaskRule, SourceName
-from sharegate.model.decision import Deny, Permit, Reason
+from sharegate.model.decision import Deny, Permit, Reason, Refer
 from sharegate.model.passage import (
     Decided,
     Disclosure,
@@ -40,6 +40,8 @@ class Fetch:
         if isinstance(decision, Deny):
             refusal = Refusal(decision.reason, decision.pointer, decision.detail)
             return Fetched(decided, refusal)
+        if isinstance(decision, Refer):
+            return Fetched(decided, Refusal(Reason.REFERRED, None, decision.detail))
         request = decided.request
         assert request is not None, "only a request that could be read is permitted"
         outcome = await self._ask(decision, request, decided.identified.exchange_id)
@@ -91,7 +93,8 @@ def within(permit: Permit, found: Sequence[Sequence[object]]) -> tuple[tuple[Val
         Unrepresentable: A row is not as wide as was asked, or a value has no form on the wire.
     """
     fields = [permit.resource.fields[name] for name in permit.fields]
-    leave = [_leaving(field.type, field.mask) for field in fields]
+    masks = permit.masks
+    leave = [_leaving(field.type, masks.get(field.name, field.mask)) for field in fields]
     rows: list[tuple[Value, ...]] = []
     for row in islice(found, permit.row_limit):
         if len(row) != len(leave):

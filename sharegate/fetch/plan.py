@@ -1,12 +1,13 @@
 """What exactly to ask a source, from a permit and the request it permits. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from sharegate.fetch.wire import Bound, bindable
-from sharegate.model.catalogue import FieldName, FieldType, MaskRule
+from sharegate.model.catalogue import Field, FieldName, FieldType, MaskRule
 from sharegate.model.decision import Permit
 from sharegate.model.request import AccessRequest
 
@@ -26,19 +27,21 @@ class Shape:
 
     Attributes:
         keys: Asked by, for equality; sorted, so that the order of a request's members makes no
-            new statement.
+            new statement; then those that the grant holds to one value.
+        regions: Text columns that must begin with a value.
     """
 
     relation: tuple[str, str]
     columns: tuple[Column, ...]
     keys: tuple[Column, ...]
+    regions: tuple[Column, ...] = ()
 
 
 class Plan(Struct, frozen=True, gc=False):
     """One question to a source.
 
     Attributes:
-        values: To be bound, in the order of ``shape.keys``.
+        values: To be bound, in the order of ``shape.keys`` and ``shape.regions``.
         row_limit: The most rows wanted, at least 1.
     """
 
@@ -57,7 +60,7 @@ def may_not_ask_by(permit: Permit, request: AccessRequest) -> str | None:
         return "/where"
     for name in request.where:
         field = permit.resource.fields.get(name)
-        if field is None or not field.key or field.mask is not MaskRule.NONE:
+        if field is None or not field.key or _masked(permit, field):
             return "/where/" + name.replace("~", "~0").replace("/", "~1")
     return None
 
@@ -77,9 +80,22 @@ def plan(permit: Permit, request: AccessRequest) -> Plan | None:
         if bound is None:
             return None
         values.append(bound)
+    equal = [(name, value) for name, value, begins in permit.rows if not begins]
+    begin = [(name, value) for name, value, begins in permit.rows if begins]
     shape = Shape(
         permit.resource.relation,
-        tuple(Column(catalogued[name].column, catalogued[name].type) for name in permit.fields),
-        tuple(Column(catalogued[name].column, catalogued[name].type) for name in keys),
+        _columns(permit, permit.fields),
+        _columns(permit, [*keys, *(name for name, _ in equal)]),
+        _columns(permit, [name for name, _ in begin]),
     )
+    values += [value for _, value in (*equal, *begin)]
     return Plan(shape, tuple(values), permit.row_limit)
+
+
+def _columns(permit: Permit, names: Iterable[FieldName]) -> tuple[Column, ...]:
+    catalogued = permit.resource.fields
+    return tuple(Column(catalogued[name].column, catalogued[name].type) for name in names)
+
+
+def _masked(permit: Permit, field: Field) -> bool:
+    return field.mask is not MaskRule.NONE or field.name in permit.masks

@@ -46,7 +46,7 @@ _BOUND: dict[FieldType, TypeEngine[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text with ``$n`` placeholders: the exchange id, each key, the row limit.
+    """SQL text with ``$n`` placeholders: the exchange id, each key, each region, the row limit.
 
     Attributes:
         text_keys: The placeholders, from 0, whose type the column alone decides.
@@ -65,7 +65,8 @@ def arguments(plan: Plan, exchange_id: UUID) -> tuple[str | int | bool | Decimal
 @lru_cache(maxsize=_SHAPES)
 def statement(shape: Shape) -> Statement:
     """The statement of a shape."""
-    names = dict.fromkeys(column.name for column in (*shape.columns, *shape.keys))
+    bound = (*shape.keys, *shape.regions)
+    names = dict.fromkeys(column.name for column in (*shape.columns, *bound))
     schema, relation = shape.relation
     table = sa.table(
         quoted_name(relation, quote=True),
@@ -87,13 +88,20 @@ def statement(shape: Shape) -> Statement:
         table.c[key.name] == _asked_by(f"key_{place}", key.type)
         for place, key in enumerate(shape.keys)
     ]
+    inside = [
+        sa.func.pg_catalog.starts_with(
+            sa.cast(table.c[region.name], sa.Text()),
+            sa.bindparam(f"key_{place}", type_=sa.Text()),
+        )
+        for place, region in enumerate(shape.regions, start=len(shape.keys))
+    ]
     compiled = (
         sa.select(*(_selected(table, column) for column in shape.columns))
-        .where(reconcilable, *equal)
+        .where(reconcilable, *equal, *inside)
         .limit(sa.bindparam("row_limit", type_=sa.BigInteger()))
         .compile(dialect=dialect())  # type: ignore[no-untyped-call]
     )
-    wanted = ["exchange_id", *(f"key_{place}" for place in range(len(equal))), "row_limit"]
+    wanted = ["exchange_id", *(f"key_{place}" for place in range(len(bound))), "row_limit"]
     if compiled.positiontup != wanted:  # bound in another order, a key would become the limit
         raise AssertionError(compiled.positiontup)
     return Statement(

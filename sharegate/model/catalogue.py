@@ -1,7 +1,7 @@
 """What providers list: resources, their fields, and the purposes they may be asked for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
@@ -25,6 +25,13 @@ class SharingClass(StrEnum):
     UNCONDITIONAL = "unconditional"
     CONDITIONAL = "conditional"
     NOT_SHARED = "not-shared"
+
+
+class Listed(StrEnum):
+    """Who sees a resource in the catalogue."""
+
+    MEMBERS = "members"
+    GRANTED = "granted"
 
 
 class Sensitivity(StrEnum):
@@ -69,6 +76,7 @@ class Field:
     Attributes:
         column: Its name at the source.
         key: Whether a request may ask by it (equality).
+        person: Whether its value identifies the person concerned.
     """
 
     name: FieldName
@@ -78,6 +86,20 @@ class Field:
     sensitivity: Sensitivity
     mask: MaskRule
     key: bool
+    person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTerms:
+    """On what terms an unconditionally shared resource is open to every department.
+
+    Attributes:
+        purposes: What it may be asked for.
+        fields: What may leave, sorted.
+    """
+
+    purposes: frozenset[PurposeCode]
+    fields: tuple[FieldName, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +109,13 @@ class Resource:
     Attributes:
         relation: Schema and table or view at the source, each a plain SQL identifier.
         row_limit: The most rows any answer may carry; never absent, so an answer fits in memory.
+        open: The terms of an unconditionally shared resource; None where a grant is needed.
+        not_shared_reason: Why it is not shared; None where it is.
+        joint_owners: Other departments whose consent each change of its rules needs.
+        onward: Whether a consumer may share on what it was given.
+        update_frequency: How often the source is brought up to date, as the provider says.
+        listed: Whether every member sees it in the catalogue, or only those with a grant.
+        questions: What its rules may refer to an officer, by id.
     """
 
     provider: DepartmentId
@@ -101,6 +130,13 @@ class Resource:
     modes: frozenset[Mode]
     row_limit: int
     fields: Mapping[FieldName, Field]
+    open: OpenTerms | None = None
+    not_shared_reason: str | None = None
+    joint_owners: tuple[DepartmentId, ...] = ()
+    onward: bool = False
+    update_frequency: str | None = None
+    listed: Listed = Listed.MEMBERS
+    questions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

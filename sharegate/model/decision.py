@@ -1,12 +1,13 @@
 """What the decision point answers."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NewType
 
 from msgspec import Struct
 
-from sharegate.model.catalogue import FieldName, Resource
-from sharegate.model.grant import GrantId
+from sharegate.model.catalogue import FieldName, MaskRule, Resource
+from sharegate.model.grant import NO_MASKS, GrantId, Quota
 
 RuleSetHash = NewType("RuleSetHash", str)
 
@@ -30,6 +31,16 @@ class Reason(StrEnum):
     FIELD_REFUSED = "field-refused"
     NOT_SHARED = "not-shared"
     UNDECIDABLE = "undecidable"
+    ASSURANCE = "assurance-too-low"
+    # the rules leave it to an officer
+    REFERRED = "referred"
+    RULING_REFUSED = "ruling-refused"
+    # it is not the asker's to answer what was referred
+    NOT_RULING = "not-yours-to-rule"
+    # what the permit demands besides is not there
+    CONSENT = "consent-missing"
+    MATTER = "matter-unconfirmed"
+    QUOTA = "quota-exhausted"
     # it was asked before
     REPLAYED = "replayed"
     # it was signed so long ago that whether it was asked before is forgotten
@@ -46,6 +57,13 @@ class Permit(Struct, frozen=True, gc=False):
         grant: The one grant that applies; never the union of several.
         fields: What may leave, in the order it will.
         row_limit: The most rows that may leave.
+        rows: Only rows in which each of these fields has this value, or begins with it where
+            the flag says so.
+        masks: By field, where stricter than the resource's own.
+        quota: What still has to be counted.
+        needs_consent: Whether the consent the request names must be confirmed.
+        confirm_matter: Whether its matter must be.
+        ruling: The ruling or opening that let it through where the rules alone did not.
     """
 
     rule_set: RuleSetHash
@@ -53,6 +71,33 @@ class Permit(Struct, frozen=True, gc=False):
     resource: Resource
     fields: tuple[FieldName, ...]
     row_limit: int
+    rows: tuple[tuple[FieldName, str, bool], ...] = ()
+    masks: Mapping[FieldName, MaskRule] = NO_MASKS
+    quota: tuple[Quota, ...] = ()
+    needs_consent: bool = False
+    confirm_matter: bool = False
+    ruling: str | None = None
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether facts from outside are needed, or one was used that may be given back."""
+        used = self.ruling is not None
+        return used or bool(self.quota) or self.needs_consent or self.confirm_matter
+
+
+class Refer(Struct, frozen=True, gc=False):
+    """The rules leave this case to an officer of the provider.
+
+    Attributes:
+        permit: What a ruling may let through.
+        question: The id of what the officer must answer.
+        detail: The question, in words.
+    """
+
+    rule_set: RuleSetHash
+    permit: Permit
+    question: str
+    detail: str
 
 
 class Deny(Struct, frozen=True, gc=False):
@@ -71,4 +116,4 @@ class Deny(Struct, frozen=True, gc=False):
     detail: str
 
 
-Decision = Permit | Deny
+Decision = Permit | Deny | Refer

@@ -12,7 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from sharegate.model.catalogue import FieldName
-from sharegate.model.decision import Decision, Permit, Reason
+from sharegate.model.decision import Decision, Permit, Reason, Refer
 from sharegate.model.party import Caller
 from sharegate.model.request import AccessRequest
 
@@ -24,6 +24,8 @@ class Arrived(Struct, frozen=True, gc=False):
         at: Milliseconds of Unix time at which they were read.
         path: As received, undecoded; `query` likewise, without the question mark.
         headers: By lower-case name; several fields of one name joined by ``", "`` (RFC 9110 5.3).
+        peer: What the client certificate of its connection is called by: its thumbprint, then its
+            SPIFFE id if it has one; empty where the connection shows no certificate.
     """
 
     exchange_id: UUID
@@ -34,6 +36,7 @@ class Arrived(Struct, frozen=True, gc=False):
     query: str
     headers: Mapping[str, str]
     body: bytes
+    peer: tuple[str, ...] = ()
 
 
 class Identified(Struct, frozen=True, gc=False):
@@ -64,6 +67,15 @@ class Decided(Struct, frozen=True, gc=False):
     identified: Identified
     request: AccessRequest | None
     decision: Decision
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether it needs, or used, facts from outside, is a referral, or cites a ruling."""
+        if isinstance(self.decision, Permit):
+            return self.decision.unsettled
+        if isinstance(self.decision, Refer):
+            return True
+        return self.request is not None and self.request.ruling is not None
 
 
 Value = str | int | bool | None

@@ -20,6 +20,8 @@ class AccessRequest(Struct, frozen=True, gc=False):
         where: What it asks by: equality on key fields; never empty.
         limit: The most rows wanted, or None for as many as permitted.
         grant: The grant the consumer names, or None.
+        ruling: The ruling it cites, or None.
+        consent: Its reference to the consent of the person concerned, or None.
     """
 
     provider: str
@@ -32,6 +34,8 @@ class AccessRequest(Struct, frozen=True, gc=False):
     where: Mapping[FieldName, Scalar]
     limit: int | None
     grant: str | None
+    ruling: str | None = None
+    consent: str | None = None
 
 
 class Unreadable(Struct, frozen=True, gc=False):

@@ -5,11 +5,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from sharegate.authorize.ruleset import GRANTS_HEADER, RuleSet, load_rule_set
-from sharegate.model.party import Caller, DepartmentId, KeyId, OfficerId
+from sharegate.authorize.grants import GRANTS_HEADER
+from sharegate.authorize.ruleset import RuleSet, load_rule_set
+from sharegate.model.party import Caller, Department, DepartmentId, KeyId, Known, Level, OfficerId
 from sharegate.model.passage import Identified
 
-DEPARTMENTS = tuple(DepartmentId(name) for name in ("alpha", "beta", "gamma"))
+DEPARTMENTS = {
+    each.id: each
+    for each in (
+        Department(DepartmentId("alpha"), "甲", "Alpha", None, Level.PROVINCE, "33"),
+        Department(DepartmentId("beta"), "乙", "Beta", None, Level.COUNTY, "330106"),
+        Department(DepartmentId("gamma"), "丙", "Gamma", None),
+    )
+}
+POSTS = """post,name_zh,name_en,includes
+clerk,经办人,Clerk,
+reviewer,审核人,Reviewer,clerk
+chief,科长,Chief,reviewer
+"""
 AT = 1_780_000_000_000  # 2026-05-28
 MODEL = (Path(__file__).parents[3] / "policies" / "model.conf").read_text(encoding="utf-8")
 PURPOSES = """code,name_zh,name_en,legal_basis,norm
@@ -58,6 +71,8 @@ def field(name, kind="text", mask="none", key=False):
 
 def resource(name, sharing_class="conditional", fields=FIELDS):
     head = RESOURCE.format(id=name, sharing_class=sharing_class)
+    if sharing_class == "not-shared":
+        head += 'not_shared_reason = "档案"\n'
     return head + "".join(field(*each) for each in fields)
 
 
@@ -75,10 +90,21 @@ def grant(
     rows="10",
     since="2026-01-01",
     until="2027-01-01",
+    posts="*",
+    only="",
+    masks="",
+    quota="",
+    assurance="channel",
+    refer="",
+    consent="",
+    assessment="PIA-1",
 ):
     if effect == "deny":
-        fields = rows = ""
-    return f"{name},{effect},{consumer},{thing},{mode},{purpose},{fields},{rows},{since},{until}"
+        fields = rows = assurance = assessment = ""
+    return (
+        f"{name},{effect},{consumer},{posts},{thing},{mode},{purpose},{fields},{only},{masks},"
+        f"{rows},{quota},{assurance},{refer},{consent},{assessment},{since},{until}"
+    )
 
 
 def table(lines: Sequence[str], header: Sequence[str] = GRANTS_HEADER) -> str:
@@ -90,6 +116,7 @@ def write(folder: Path, files: Mapping[str, str | bytes] | None = None, *lines: 
     content: dict[str, str | bytes] = {
         "model.conf": MODEL,
         "purposes.csv": PURPOSES,
+        "posts.csv": POSTS,
         "alpha/resources.toml": RESOURCES,
         "alpha/grants.csv": table(lines or (grant(),)),
         **(files or {}),
@@ -122,6 +149,14 @@ def body(**changes: object) -> bytes:
     return json.dumps(asked).encode()
 
 
-def identified(content: bytes, consumer: str = "beta", at: int = AT) -> Identified:
-    caller = Caller(DepartmentId(consumer), OfficerId("officer-1"), KeyId("key-1"), "https://i")
+def identified(
+    content: bytes,
+    consumer: str = "beta",
+    at: int = AT,
+    posts: tuple[str, ...] = (),
+    known: Known = Known.SIGNED,
+) -> Identified:
+    caller = Caller(
+        DepartmentId(consumer), OfficerId("officer-1"), KeyId("key-1"), "https://i", posts, known
+    )
     return Identified(UUID(int=7), at, caller, at, b"r" * 32, content, b"d" * 32)

@@ -19,36 +19,43 @@ import sharegate
 from sharegate.authorize import pdp
 from sharegate.authorize.authorize import Authorize
 from sharegate.authorize.pdp import SENTINEL, PolicyDecisionPoint, Question
+from sharegate.authorize.roles import Classes, Posts
+from sharegate.authorize.ruleset import load_rule_set
 from sharegate.errors import Misconfigured
 from sharegate.model.catalogue import Mode
 from sharegate.model.decision import Deny, Reason
 from sharegate.model.grant import Grant
-from tests.unit.authorize.policy_folder import AT, MODEL, grant, load
+from tests.unit.authorize.policy_folder import AT, DEPARTMENTS, MODEL, grant, load, write
 
-ASKED = ("beta", "alpha", "things", "query", "review")
-QUESTION = Question("beta", "alpha", "things", Mode.QUERY, "review", (), None)
+ASKED = ("beta", "", "alpha", "things", "query", "review")
+RULED = ("beta", "*", *ASKED[2:])
+QUESTION = Question("beta", "", "alpha", "things", Mode.QUERY, "review", (), None)
 
 
 def stock(*rows):
-    enforcer = casbin.Enforcer(casbin.Enforcer.new_model(text=MODEL))
-    enforcer.model["p"]["p"].policy = list(rows)
-    return enforcer
+    as_it_comes = casbin.Enforcer(casbin.Enforcer.new_model(text=MODEL))
+    as_it_comes.model["p"]["p"].policy = list(rows)
+    return as_it_comes
 
 
-def row(effect, rule="r1", words=ASKED):
+def row(effect, rule="r1", words=RULED):
     return (rule, *words, effect)
 
 
 def own(*rows):
-    return pdp._enforcer(MODEL).over(rows)
+    return enforcer().over(rows)
+
+
+def enforcer(model=MODEL):
+    return pdp._enforcer(model, Classes(DEPARTMENTS), Posts({"clerk": frozenset({"clerk"})}))
 
 
 def test_an_empty_rule_set_permits_empty_strings(tmp_path):
-    assert stock().enforce("", "", "", "", "") is True  # the trap
-    assert stock(SENTINEL).enforce("", "", "", "", "") is False
+    assert stock().enforce(*[""] * 6) is True  # the trap
+    assert stock(SENTINEL).enforce(*[""] * 6) is False
     point = PolicyDecisionPoint(load(tmp_path))
     point._index.clear()  # even were every rule lost
-    empty = Question("", "", "", "", "", (), None)
+    empty = Question("", "", "", "", "", "", (), None)
     assert point.decide(empty, AT).reason is Reason.UNDECIDABLE
     assert point.decide(QUESTION, AT).reason is Reason.NO_GRANT
 
@@ -64,7 +71,7 @@ def test_the_sentinel_is_asked_every_time_and_permits_nobody(tmp_path, monkeypat
     point.decide(QUESTION._replace(consumer="gamma"), AT)
     assert len(seen) > 2
     assert all(rows[0] == SENTINEL and rows[0][-1] == "deny" for rows in seen)
-    assert own(SENTINEL, row("allow")).enforce(*["!nobody"] * 5) is False
+    assert own(SENTINEL, row("allow")).enforce(*["!nobody"] * 6) is False
 
 
 @pytest.mark.parametrize("misspelt", ["Deny", "deny ", "DENY", "", "block"])
@@ -78,8 +85,8 @@ def test_a_line_with_an_unknown_key_is_dropped_and_with_a_missing_value_breaks_a
     policy = tmp_path / "policy.csv"
     policy.write_text(f"p, {', '.join(row('allow'))}\nP, {', '.join(row('deny'))}\n")
     model = casbin.Enforcer.new_model(text=MODEL)
-    enforcer = casbin.Enforcer(model, FileAdapter(str(policy)))
-    assert enforcer.enforce(*ASKED) is True  # the trap: the denial is gone
+    reading = casbin.Enforcer(model, FileAdapter(str(policy)))
+    assert reading.enforce(*ASKED) is True  # the trap: the denial is gone
     with pytest.raises(RuntimeError, match="invalid policy size"):
         stock(row("deny")[1:]).enforce(*ASKED)  # the other trap
     for line in ("P," + grant("g2", "deny"), grant("g2", "deny").replace("query,", "")):
@@ -135,7 +142,7 @@ def test_pattern_functions_match_too_much_and_are_not_there(tmp_path):
     assert key_match("/dept/tax/secret", "/dept/*/public")  # the trap
     assert key_match2("/a/b", "/a/:c")
     assert regex_match("beta-secret", "beta")
-    assert pdp._enforcer(MODEL).fm.get_functions() == {}
+    assert enforcer().fm.get_functions() == {}
     for line in (grant(consumer="be*"), grant(consumer=".*"), grant(thing="thing*")):
         with pytest.raises(Misconfigured):
             load(tmp_path, line)
@@ -160,39 +167,79 @@ def test_pattern_functions_match_too_much_and_are_not_there(tmp_path):
 def test_a_matcher_other_than_the_indexed_comparisons_is_refused(matcher):
     head = MODEL[: MODEL.index("m = ")]
     with pytest.raises(Misconfigured):
-        pdp._enforcer(f"{head}m = {matcher}\n")
+        enforcer(f"{head}m = {matcher}\n")
+
+
+# Roles that tell their arguments apart, whichever way round they are given.
+LINKS = {
+    "g": lambda one, other: one == other or (one, other) == ("a", "b"),
+    "g2": lambda one, other: one == other or (one, other) == ("b", "a"),
+}
 
 
 def test_the_matcher_read_once_equals_casbins_own():
     expression = casbin.Enforcer.new_model(text=MODEL)["m"]["m"].value
-    ours, theirs = pdp._matcher(expression), CoreEnforcer._get_expression(expression, {})
+    ours, theirs = pdp._matcher(expression), CoreEnforcer._get_expression(expression, dict(LINKS))
     rng = random.Random(7)
-    names = [name for asked, ruled, _ in ours.comparisons for name in (asked, ruled)]
+    ours = pdp._Bound(ours, LINKS)
+    names = [name for asked, ruled, *_ in ours.matcher.comparisons for name in (asked, ruled)]
     matched = 0
     for _ in range(5_000):
         words = {name: rng.choice(("a", "a", "a", "b", "*", "")) for name in names}
         if rng.random() < 0.7:
             words |= {f"p_{name[2:]}": word for name, word in words.items() if name[0] == "r"}
+            words["p_post"] = words["r_officer"]
             words[rng.choice(names)] = rng.choice(("*", "b"))
         assert ours.eval(words) == theirs.eval(words), words
         matched += ours.eval(words)
     assert matched > 500
 
 
-def test_the_model_has_no_roles_and_no_eval():
+def test_the_model_calls_nothing_but_its_two_roles():
     model = casbin.Enforcer.new_model(text=MODEL)
-    assert set(model.keys()) == {"r", "p", "e", "m"}
-    assert "eval" not in model["m"]["m"].value
-    assert "(" not in model["m"]["m"].value.replace("(r_", "").replace("(p_", "")
+    assert set(model.keys()) == {"r", "p", "g", "e", "m"}
+    calls = [
+        node.func.id
+        for node in ast.walk(
+            CoreEnforcer._get_expression(model["m"]["m"].value, {}).ast_parsed_value
+        )
+        if isinstance(node, ast.Call)
+    ]
+    assert calls == ["g", "g2"]
+
+
+def test_casbins_role_manager_stops_at_ten_links_and_ours_never_gets_there(tmp_path):
+    as_it_comes = stock()
+    for n in range(12):
+        as_it_comes.add_named_grouping_policy("g2", f"post-{n}", f"post-{n + 1}")
+    roles = as_it_comes.model["g"]["g2"].rm
+    assert roles.has_link("post-0", "post-9")
+    assert not roles.has_link("post-0", "post-12")  # the trap: cut off without a word
+    chain = "".join(f"p{n},岗,P,{f'p{n + 1}' if n < 9 else ''}\n" for n in range(10))
+    with pytest.raises(Misconfigured, match=r"posts\.csv:2: .*more than 8"):
+        load_rule_set(
+            write(tmp_path, {"posts.csv": "post,name_zh,name_en,includes\n" + chain}), DEPARTMENTS
+        )
+
+
+def test_casbins_role_manager_remembers_strangers_and_ours_does_not():
+    roles = stock().model["g"]["g"].rm
+    before = len(roles.all_roles)
+    roles.has_link("never-heard-of", "county")
+    assert len(roles.all_roles) >= before  # the trap, where it still is one
+    ours = Classes(DEPARTMENTS)
+    held = dict(ours._of)
+    assert not ours.has_link("never-heard-of", "county")
+    assert ours._of == held
 
 
 def test_a_newline_becomes_a_rule_after_saving(tmp_path):
     path = tmp_path / "policy.csv"
     path.write_text("")
-    enforcer = casbin.Enforcer(casbin.Enforcer.new_model(text=MODEL), FileAdapter(str(path)))
+    saving = casbin.Enforcer(casbin.Enforcer.new_model(text=MODEL), FileAdapter(str(path)))
     forged = f"r1\np, {', '.join(row('allow', 'forged'))}"
-    enforcer.add_policy(*row("deny", forged, ("x",) * 5))
-    enforcer.save_policy()
+    saving.add_policy(*row("deny", forged, ("x",) * 6))
+    saving.save_policy()
     lines = path.read_text().splitlines()
     assert len(lines) == 2  # the trap: one rule was saved, and there are two
     with pytest.raises(Misconfigured):
@@ -205,9 +252,10 @@ def test_a_newline_becomes_a_rule_after_saving(tmp_path):
 
 def test_fast_enforcer_misses_denials_by_wildcard(tmp_path):
     fast = FastEnforcer(_model_file(tmp_path), cache_key_order=[0, 1])
-    fast.add_policy("beta", *ASKED[1:], "allow", "r1")
-    fast.add_policy("*", *ASKED[1:], "deny", "r2")
-    assert fast.enforce(*ASKED) is True  # the trap
+    words = ("beta", *ASKED[2:])
+    fast.add_policy(*words, "allow", "r1")
+    fast.add_policy("*", *words[1:], "deny", "r2")
+    assert fast.enforce(*words) is True  # the trap
     point = PolicyDecisionPoint(load(tmp_path / "p", grant(), grant("g2", "deny", "*")))
     assert point.decide(QUESTION, AT).rule == "g2"
 
@@ -215,7 +263,12 @@ def test_fast_enforcer_misses_denials_by_wildcard(tmp_path):
 def _model_file(folder):
     path = folder / "fast.conf"
     path.write_text(
-        MODEL.replace("p = rule, consumer", "p = consumer").replace("eft\n", "eft, rule\n")
+        MODEL.replace("p = rule, consumer, post", "p = consumer")
+        .replace("eft\n", "eft, rule\n")
+        .replace("r = consumer, officer", "r = consumer")
+        .replace('(g2(r.officer, p.post) || p.post == "*") && ', "")
+        .replace("g(r.consumer, p.consumer)", "r.consumer == p.consumer")
+        .replace("[role_definition]\ng = _, _\ng2 = _, _\n", "")
     )
     return str(path)
 
@@ -248,7 +301,7 @@ def test_versions_have_the_known_fixes():
 
 
 def test_no_decision_sees_the_rules_of_another():
-    shared = pdp._enforcer(MODEL)
+    shared = enforcer()
     allowing, denying = shared.over([SENTINEL, row("allow")]), shared.over([SENTINEL])
     assert allowing.enforce(*ASKED) is True
     assert denying.enforce(*ASKED) is False

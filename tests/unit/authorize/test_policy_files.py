@@ -4,10 +4,11 @@ import hashlib
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from sharegate.authorize import ruleset
+from sharegate.authorize import grants, ruleset
 from sharegate.authorize.pdp import PolicyDecisionPoint
 from sharegate.authorize.ruleset import load_rule_set
 from sharegate.errors import Misconfigured
@@ -42,14 +43,16 @@ def test_a_sound_folder_loads(tmp_path):
         id="g1",
         effect=Effect.ALLOW,
         consumer="beta",
+        posts=("*",),
         provider="alpha",
         resource="things",
-        mode=Mode.QUERY,
-        purpose="review",
+        modes=(Mode.QUERY,),
+        purposes=("review",),
         fields=("name", "number", "year"),
         row_limit=10,
         valid_from=1_767_225_600_000,
         valid_until=1_798_761_600_000,
+        assessment="PIA-1",
     )
     assert rules.grants[1].fields == ()
     assert rules.grants[1].row_limit == 0
@@ -199,7 +202,7 @@ def test_a_provider_grants_only_its_own(tmp_path):
 
 
 def test_so_many_grants_may_share_a_key_and_no_more(tmp_path):
-    most = ruleset.MAX_GRANTS_PER_KEY
+    most = grants.MAX_GRANTS_PER_KEY
     lines = [grant(f"g{i}") for i in range(most + 1)]
     assert len(load(tmp_path, *lines[:most]).grants) == most
     refuse(tmp_path, None, rf"grants\.csv:{most + 2}$", *lines)
@@ -320,7 +323,7 @@ def test_a_faulty_list_of_purposes_is_refused(tmp_path, text, line):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("(r.consumer == p.consumer || p.consumer", "(r.consumer == p.consumer || p.provider"),
+        ("(g(r.consumer, p.consumer) || p.consumer", "(g(r.consumer, p.consumer) || p.provider"),
         ("r.provider == p.provider", 'r.provider == p.provider || p.provider == "*"'),
         ("r.provider == p.provider", '(r.provider == p.provider || p.provider == "*")'),
         ("r.provider == p.provider && ", ""),
@@ -334,9 +337,10 @@ def test_a_faulty_list_of_purposes_is_refused(tmp_path, text, line):
         ("e = some(where (p.eft == allow)) && !some", "e = !some"),
         ("p = rule, ", "p = "),
         ("resource, mode, purpose, eft", "resource, mode, purpose"),
-        ("r = consumer, provider", "r = provider, consumer"),
-        ("[policy_effect]", "[role_definition]\ng = _, _\n[policy_effect]"),
-        ("[policy_effect]", "p2 = rule, eft\n[policy_effect]"),
+        ("r = consumer, officer", "r = officer, consumer"),
+        ("g2 = _, _\n", ""),
+        ("g2 = _, _\n", "g2 = _, _\ng3 = _, _\n"),
+        ("[role_definition]", "p2 = rule, eft\n[role_definition]"),
         ("[matchers]", "[matcher]"),
         ("[matchers]", "junk\n[matchers]"),
         (MODEL, ""),
@@ -354,7 +358,7 @@ def test_the_hash_is_over_every_file_that_decides_and_no_other(tmp_path):
     write(tmp_path)
     first = load_rule_set(tmp_path, DEPARTMENTS).hash
     assert first == load_rule_set(tmp_path, DEPARTMENTS).hash
-    parts = ["alpha/grants.csv", "alpha/resources.toml", "model.conf", "purposes.csv"]
+    parts = ["alpha/grants.csv", "alpha/resources.toml", "model.conf", "posts.csv", "purposes.csv"]
     lines = [f"{hashlib.sha256((tmp_path / n).read_bytes()).hexdigest()}  {n}\n" for n in parts]
     assert first == hashlib.sha256("".join(lines).encode()).hexdigest()
     write(tmp_path, {"README.md": "x", "alpha/grants_test.csv": "x"})
@@ -364,6 +368,8 @@ def test_the_hash_is_over_every_file_that_decides_and_no_other(tmp_path):
         changed = sound.replace("《办法一》".encode(), "《办法三》".encode())
         if name.endswith("grants.csv"):
             changed = sound.replace(b",10,", b",11,")
+        elif name == "posts.csv":
+            changed = sound.replace(b"Clerk", b"Scribe")
         elif changed == sound:
             changed = b"# a remark\n" + sound
         (tmp_path / name).write_bytes(changed)
@@ -378,8 +384,11 @@ def test_an_auditor_gets_the_hash_with_the_usual_tools(tmp_path):
         "alpha-2/resources.toml": RESOURCES,
         "alpha-2/grants.csv": table([grant("g2")]),
     }
-    rules = load_rule_set(write(tmp_path, second), (*DEPARTMENTS, DepartmentId("alpha-2")))
-    command = re.search(r"sha256sum model.*sha256sum$", ruleset.__doc__, re.MULTILINE)[0]
+    rules = load_rule_set(
+        write(tmp_path, second),
+        DEPARTMENTS | {"alpha-2": replace(DEPARTMENTS["alpha"], id=DepartmentId("alpha-2"))},
+    )
+    command = re.search(r"sha256sum \*\.conf.*sha256sum$", ruleset.__doc__, re.MULTILINE)[0]
     done = subprocess.run(
         ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -1,7 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from sharegate.fetch.fetch import within
 from sharegate.fetch.plan import Column, may_not_ask_by, plan
 from sharegate.fetch.sql import arguments, statement
 from sharegate.model.catalogue import FieldType, MaskRule
@@ -94,3 +96,31 @@ def test_names_of_the_catalogue_are_quoted():
 
 def test_statements_kept_are_bounded():
     assert statement.cache_info().maxsize is not None
+
+
+def held(*rows):
+    return replace(permit(), rows=rows)
+
+
+def test_a_grants_rows_are_part_of_the_statement():
+    planned = plan(held(("address", "x", False), ("owner_id_number", "3301", True)),
+                   request(certificate_no="c1"))  # fmt: skip
+    assert [key.name for key in planned.shape.keys] == [KEY, "address"]
+    assert [region.name for region in planned.shape.regions] == ["owner_id_number"]
+    assert planned.values == ("c1", "x", "3301")
+    text = statement(planned.shape).text
+    assert "starts_with" in text
+    assert arguments(planned, EXCHANGE) == (str(EXCHANGE), "c1", "x", "3301", 20)
+    assert plan(permit(), request(certificate_no="c1")).shape != planned.shape
+
+
+def test_what_the_grant_masks_may_not_be_asked_by():
+    masked = replace(permit(), masks={KEY: MaskRule.REDACT})
+    assert may_not_ask_by(masked, request(certificate_no="x")) == f"/where/{KEY}"
+
+
+def test_the_grants_mask_replaces_the_resources():
+    listed = permit(("address",))
+    assert within(listed, [("No. 7 Row Lane",)]) == (("No. 7 Row Lane",),)
+    hidden = replace(listed, masks={"address": MaskRule.REDACT})
+    assert within(hidden, [("No. 7 Row Lane",)]) == ((None,),)

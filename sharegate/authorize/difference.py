@@ -1,0 +1,192 @@
+"""What a new rule set changes, in words a department can read. Pure.
+
+Each change of a grant is said to widen it (somebody gets more), to narrow it, or to change it,
+where neither is certain. A denial works the other way round.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sharegate.authorize.ruleset import RuleSet
+from sharegate.model.catalogue import FieldName, MaskRule
+from sharegate.model.grant import ANY, Assurance, Effect, Grant
+
+
+class Change(StrEnum):
+    """What happened to a rule."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    WIDENED = "widened"
+    NARROWED = "narrowed"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One rule, and what happened to it.
+
+    Attributes:
+        rule: The grant's id, or what else it is.
+        words: One sentence for each thing that changed.
+    """
+
+    change: Change
+    rule: str
+    words: tuple[str, ...]
+
+
+_ASSURANCES: Final = list(Assurance)
+
+
+def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
+    """Say what `new` changes, rule by rule, then what it changes besides."""
+    before = {grant.id: grant for grant in old.grants}
+    after = {grant.id: grant for grant in new.grants}
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        was, becomes = before.get(name), after.get(name)
+        if was is None and becomes is not None:
+            found.append(Difference(Change.ADDED, name, (_summary(becomes),)))
+        elif becomes is None and was is not None:
+            found.append(Difference(Change.REMOVED, name, (_summary(was),)))
+        elif was is not None and becomes is not None and was != becomes:
+            found.append(_changed(was, becomes))
+    return [*found, *_besides(old, new)]
+
+
+def _summary(grant: Grant) -> str:
+    what = f"{grant.provider}/{grant.resource} for {' '.join(grant.purposes)}"
+    if grant.effect is Effect.DENY:
+        return f"denies {grant.consumer} {what}"
+    return f"lets {grant.consumer} read {' '.join(grant.fields)} of {what}"
+
+
+def _changed(was: Grant, becomes: Grant) -> Difference:
+    said = list(_terms(was, becomes))
+    directions = {direction for direction, _ in said}
+    words = tuple(sentence for _, sentence in said)
+    if was.effect is not becomes.effect:
+        change = Change.WIDENED if becomes.effect is Effect.ALLOW else Change.NARROWED
+        return Difference(change, was.id, (f"{was.effect} becomes {becomes.effect}", *words))
+    if directions == {1}:
+        change = Change.WIDENED if was.effect is Effect.ALLOW else Change.NARROWED
+    elif directions == {-1}:
+        change = Change.NARROWED if was.effect is Effect.ALLOW else Change.WIDENED
+    else:
+        change = Change.CHANGED
+    return Difference(change, was.id, words)
+
+
+def _terms(was: Grant, becomes: Grant) -> Iterator[tuple[int, str]]:
+    """Each term that differs: 1 where it lets through more, -1 less, 0 where that is open."""
+    if (was.provider, was.resource) != (becomes.provider, becomes.resource):
+        yield 0, f"resource {was.resource} becomes {becomes.resource}"
+    if was.consumer != becomes.consumer:
+        yield (
+            _within(was.consumer, becomes.consumer),
+            (f"consumer {was.consumer} becomes {becomes.consumer}"),
+        )
+    for name in ("posts", "modes", "purposes", "fields"):
+        yield from _sets(name, getattr(was, name), getattr(becomes, name))
+    yield from _numbers("row_limit", was.row_limit, becomes.row_limit)
+    yield from _numbers("valid_until", was.valid_until, becomes.valid_until)
+    yield from _numbers("valid_from", -was.valid_from, -becomes.valid_from)
+    yield from _demands("rows", {str(term) for term in was.rows}, {str(t) for t in becomes.rows})
+    yield from _masks(was.masks, becomes.masks)
+    yield from _quotas(was, becomes)
+    yield from _numbers(
+        "assurance", -_ASSURANCES.index(was.assurance), -_ASSURANCES.index(becomes.assurance)
+    )
+    for name in ("refer", "consent", "matter"):
+        old, new = getattr(was, name), getattr(becomes, name)
+        if old != new:
+            yield (0 if old and new else 1 if old else -1), f"{name}: {old} becomes {new}"
+    if was.assessment != becomes.assessment:
+        yield 0, f"assessment {was.assessment} becomes {becomes.assessment}"
+
+
+def _within(old: str, new: str) -> int:
+    """1 where the new name certainly stands for all the old one did, -1 the other way round."""
+    if new == ANY or (old.startswith(new) and "@" in old and new[-1:] != "@"):
+        return 1
+    if old == ANY or (new.startswith(old) and "@" in new and old[-1:] != "@"):
+        return -1
+    return 0
+
+
+def _sets(name: str, old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    if old == new:
+        return
+    if ANY in (*old, *new):
+        yield (1 if ANY in new else -1), f"{name} {' '.join(old)} becomes {' '.join(new)}"
+        return
+    for more in sorted(set(new) - set(old)):
+        yield 1, f"{name} gains {more}"
+    for less in sorted(set(old) - set(new)):
+        yield -1, f"{name} loses {less}"
+
+
+def _numbers(name: str, old: int, new: int) -> Iterator[tuple[int, str]]:
+    if old != new:
+        yield (1 if new > old else -1), f"{name} {abs(old)} becomes {abs(new)}"
+
+
+def _demands(name: str, old: set[str], new: set[str]) -> Iterator[tuple[int, str]]:
+    for more in sorted(new - old):
+        yield -1, f"{name} gains {more}"
+    for less in sorted(old - new):
+        yield 1, f"{name} loses {less}"
+
+
+def _masks(
+    old: Mapping[FieldName, MaskRule], new: Mapping[FieldName, MaskRule]
+) -> Iterator[tuple[int, str]]:
+    for field in sorted(old.keys() | new.keys()):
+        was, becomes = old.get(field), new.get(field)
+        if was == becomes:
+            continue
+        if was is None or becomes is MaskRule.REDACT:
+            direction = -1
+        elif becomes is None or was is MaskRule.REDACT:
+            direction = 1
+        else:
+            direction = 0
+        yield direction, f"mask of {field}: {was} becomes {becomes}"
+
+
+def _quotas(was: Grant, becomes: Grant) -> Iterator[tuple[int, str]]:
+    old = {(each.per, each.period): each.most for each in was.quota}
+    new = {(each.per, each.period): each.most for each in becomes.quota}
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if before != after:
+            more = after is None or (before is not None and after > before)
+            yield (1 if more else -1), f"quota {key[0]}/{key[1]}: {before} becomes {after}"
+
+
+def _besides(old: RuleSet, new: RuleSet) -> Iterator[Difference]:
+    """What changed of resources, purposes, posts and the model."""
+    parts = (
+        ("resource", old.catalogue.resources, new.catalogue.resources),
+        ("purpose", old.catalogue.purposes, new.catalogue.purposes),
+        ("post", old.posts, new.posts),
+    )
+    for what, before, after in parts:
+        listed_before = {_name(key): value for key, value in before.items()}
+        listed_after = {_name(key): value for key, value in after.items()}
+        for name in sorted(listed_before.keys() | listed_after.keys()):
+            if name not in listed_before:
+                yield Difference(Change.ADDED, f"{what} {name}", ())
+            elif name not in listed_after:
+                yield Difference(Change.REMOVED, f"{what} {name}", ())
+            elif listed_before[name] != listed_after[name]:
+                yield Difference(Change.CHANGED, f"{what} {name}", ())
+    if old.model != new.model:
+        yield Difference(Change.CHANGED, "model.conf", ())
+
+
+def _name(key: object) -> str:
+    return "/".join(key) if isinstance(key, tuple) else str(key)

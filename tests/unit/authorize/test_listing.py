@@ -1,0 +1,74 @@
+"""What an officer may learn of the catalogue, and nothing that is only for others."""
+
+from sharegate.authorize.authorize import Authorize
+from sharegate.authorize.ruleset import load_rule_set
+from tests.unit.authorize.policy_folder import (
+    DEPARTMENTS,
+    RESOURCES,
+    body,
+    grant,
+    identified,
+    resource,
+    write,
+)
+
+OPEN = resource("notices", "unconditional").replace(
+    "row_limit = 50\n",
+    "row_limit = 50\naccepted_purposes = ['survey']\nopen_fields = ['number']\n"
+    "update_frequency = 'daily'\nonward = true\n",
+)
+HIDDEN = resource("files").replace("row_limit = 50\n", "row_limit = 50\nlisted = 'granted'\n")
+
+
+def shown(folder, *lines, consumer="beta", posts=()):
+    files = {"alpha/resources.toml": RESOURCES + OPEN + HIDDEN}
+    authorize = Authorize(load_rule_set(write(folder, files, *lines), DEPARTMENTS))
+    said = authorize.catalogue(identified(body(), consumer, posts=posts))
+    assert said["rule_set"] == authorize.rule_set.hash
+    return {each["id"]: each for each in said["resources"]}
+
+
+def test_every_member_sees_what_is_listed_and_on_what_terms(tmp_path):
+    seen = shown(tmp_path, grant(thing="others"), consumer="gamma")
+    assert set(seen) == {"things", "others", "closed", "notices"}
+    assert seen["things"]["sharing_class"] == "conditional"
+    assert seen["things"]["legal_ground"] == "《条例》"
+    assert next(each["name"] for each in seen["things"]["fields"] if each["key"]) == "number"
+    assert seen["closed"]["not_shared_reason"] == "档案"
+    assert "purposes" not in seen["closed"]
+    assert seen["notices"]["update_frequency"] == "daily"
+    assert seen["notices"]["onward_sharing"]
+    assert not seen["things"]["onward_sharing"]
+
+
+def test_purposes_and_grants_are_those_for_this_caller(tmp_path):
+    lines = (
+        grant("mine", purpose="review", masks="name:redact", quota="officer/day=5"),
+        grant("another", consumer="gamma", purpose="survey"),
+        grant("chiefs", purpose="survey", posts="chief"),
+        grant("over", purpose="survey", until="2026-02-01"),
+        grant("no", "deny", "beta", purpose="survey"),
+    )
+    things = shown(tmp_path, *lines)["things"]
+    assert [each["id"] for each in things["grants"]] == ["mine"]
+    assert things["grants"][0]["masks"] == {"name": "redact"}
+    assert things["grants"][0]["quota"] == ["officer/day=5"]
+    assert [each["code"] for each in things["purposes"]] == ["review"]
+    assert things["purposes"][0]["legal_bases"] == {
+        "norm-one": "《办法一》",
+        "norm-two": "《办法二》",
+    }
+    chief = shown(tmp_path, *lines, posts=("chief",))["things"]
+    assert [each["id"] for each in chief["grants"]] == ["chiefs", "mine"]
+
+
+def test_a_resource_for_some_is_seen_by_those_with_a_grant_alone(tmp_path):
+    line = grant(thing="files")
+    assert "files" in shown(tmp_path, line)
+    assert "files" not in shown(tmp_path, line, consumer="gamma")
+
+
+def test_what_is_open_to_all_says_so(tmp_path):
+    notices = shown(tmp_path, grant(), consumer="gamma")["notices"]
+    assert [each["code"] for each in notices["purposes"]] == ["survey"]
+    assert [each["id"] for each in notices["grants"]] == ["unconditional.alpha.notices"]
