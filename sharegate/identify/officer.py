@@ -6,10 +6,10 @@ for a day at most.
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +18,14 @@ from joserfc.jws import JWSRegistry
 from msgspec import Meta, Struct
 
 from sharegate.errors import Unauthenticated, Unproven
-from sharegate.identify.jws import IssuerKey, issuer_key, read_object, refuse, take_apart
+from sharegate.identify.jws import (
+    IssuerKey,
+    Unverified,
+    issuer_key,
+    read_object,
+    refuse,
+    take_apart,
+)
 from sharegate.model.party import DepartmentId, OfficerId, TokenIssuer
 
 TOKEN_TYPE = "officer+jwt"  # noqa: S105  a media type
@@ -26,6 +33,9 @@ MAX_LIFETIME_S = 86_400
 LEEWAY_S = 5
 _REMEMBERED = 10_000
 _USUAL_ALGORITHM = {"OKP": "EdDSA", "EC": "ES256", "RSA": "RS256"}
+
+
+_Post = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}\Z")]
 
 
 class _Claims(Struct, frozen=True, kw_only=True):
@@ -38,7 +48,8 @@ class _Claims(Struct, frozen=True, kw_only=True):
     exp: int
     iat: int
     nbf: int = 0
-    department: str
+    department: str | None = None
+    posts: Annotated[tuple[_Post, ...], Meta(max_length=16)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ class Officer:
     Attributes:
         since: First millisecond (Unix time) at which the token is believed.
         until: First millisecond at which it no longer is.
+        posts: Those the token names.
     """
 
     id: OfficerId
@@ -55,6 +67,17 @@ class Officer:
     issuer: str
     since: int
     until: int
+    posts: tuple[str, ...]
+
+
+class Published(Protocol):
+    """The keys that issuers publish themselves (`discovery`)."""
+
+    def generation(self, issuer: str) -> int:
+        """A number that changes with the issuer's keys."""
+
+    def key(self, issuer: str, kid: str) -> IssuerKey | None:
+        """The issuer's key of this name, if it is known to publish one."""
 
 
 class OfficerTokens:
@@ -70,14 +93,19 @@ class OfficerTokens:
         *,
         audience: str,
         remembered: int = _REMEMBERED,
+        published: Published | None = None,
     ) -> None:
-        self._issuers: dict[str, tuple[TokenIssuer, IssuerKey]] = {
-            name: (issuer, issuer_key(issuer.algorithm, issuer.jwk))
+        self._issuers: dict[str, tuple[TokenIssuer, IssuerKey | None]] = {
+            name: (
+                issuer,
+                None if issuer.discovery else issuer_key(issuer.algorithm, issuer.jwk),
+            )
             for name, issuer in issuers.items()
         }
         self._audience = audience
         self._remembered = remembered
-        self._verified: dict[bytes, Officer] = {}
+        self._published = published
+        self._verified: dict[bytes, tuple[Officer, int]] = {}
 
     def officer(self, token: str, at: int) -> Officer:
         """Say whom a token vouches for.
@@ -93,9 +121,11 @@ class OfficerTokens:
             digest = sha256(token.encode("ascii")).digest()
         except UnicodeEncodeError:
             refuse("is not ASCII")
-        officer = self._verified.get(digest)
-        if officer is not None and officer.since <= at < officer.until:
-            return officer
+        held = self._verified.get(digest)
+        if held is not None and held[0].since <= at < held[0].until:
+            officer, generation = held
+            if generation == self._generation(officer.issuer):
+                return officer
         officer = self._verify(token)
         if at >= officer.until:
             raise Unauthenticated(
@@ -105,13 +135,24 @@ class OfficerTokens:
             refuse("is not valid yet")
         if len(self._verified) >= self._remembered:
             del self._verified[next(iter(self._verified))]
-        self._verified[digest] = officer
+        self._verified[digest] = officer, self._generation(officer.issuer)
         return officer
+
+    def _published_key(self, issuer: str, parts: Unverified) -> IssuerKey:
+        kid = parts.header.get("kid")
+        if kid is None:
+            refuse("names no key (kid)")
+        key = None if self._published is None else self._published.key(issuer, kid)
+        if key is None:
+            refuse("is signed with a key its issuer is not known to publish; ask again in a moment")
+        return key
+
+    def _generation(self, issuer: str) -> int:
+        """What was verified by a key that is no longer published is verified anew."""
+        return 0 if self._published is None else self._published.generation(issuer)
 
     def _verify(self, token: str) -> Officer:
         parts = take_apart(token)
-        if parts.header.get("typ") != TOKEN_TYPE:  # else any JWT of the issuer would do
-            refuse(f"is not of type {TOKEN_TYPE}")
         try:
             claims = msgspec.convert(read_object(parts.claims, "payload"), _Claims)
         except msgspec.ValidationError as error:
@@ -119,11 +160,20 @@ class OfficerTokens:
         if claims.iss not in self._issuers:
             refuse("has an issuer that is not registered")
         issuer, key = self._issuers[claims.iss]
-        key.verify(parts)
+        wanted = issuer.discovery
+        kind = TOKEN_TYPE if wanted is None else wanted.typ
+        # RFC 7515 4.1.9: `application/` may be left out. Else any JWT of the issuer would do.
+        if str(parts.header.get("typ", "")).removeprefix("application/") != kind:
+            refuse(f"is not of type {kind}")
+        (key or self._published_key(claims.iss, parts)).verify(parts)
         # One audience: whoever else it were made for could use it here.
-        if claims.aud not in (self._audience, (self._audience,)):
+        audience = self._audience if wanted is None else wanted.audience
+        if claims.aud not in (audience, (audience,)):
             refuse("was not made for this gateway (aud)")
-        if claims.department != issuer.department:
+        department = claims.department
+        if department is None and wanted is None:
+            refuse("lacks a claim or has a wrong one: department")
+        if department not in {None, issuer.department}:
             raise Unauthenticated(
                 Unproven.TOKEN_FOREIGN,
                 "Authorization",
@@ -137,6 +187,7 @@ class OfficerTokens:
             issuer=issuer.issuer,
             since=(max(claims.iat, claims.nbf) - LEEWAY_S) * 1000,
             until=claims.exp * 1000,
+            posts=claims.posts,
         )
 
 
@@ -150,6 +201,7 @@ def issue_token(
     now: int,
     lifetime_s: int,
     algorithm: str | None = None,
+    posts: Sequence[str] = (),
 ) -> str:
     """Make an officer token, as a department's identity provider does.
 
@@ -164,6 +216,7 @@ def issue_token(
         now: Unix time in seconds.
         lifetime_s: Seconds until it expires; the gateway believes at most `MAX_LIFETIME_S`.
         algorithm: As registered; by default EdDSA, ES256 or RS256 by the key's type.
+        posts: The posts the officer holds.
     """
     if isinstance(private, Ed25519PrivateKey):
         key: Key = OKPKey.import_key(private)
@@ -180,6 +233,7 @@ def issue_token(
         "iat": now,
         "exp": now + lifetime_s,
         "department": department,
+        **({"posts": list(posts)} if posts else {}),
     }
     signed = f"{_encode(_json(header))}.{_encode(_json(claims))}"
     signature = JWSRegistry.algorithms[algorithm].sign(signed.encode("ascii"), key)

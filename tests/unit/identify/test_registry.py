@@ -5,9 +5,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc.jwk import RSAKey
 
+from sharegate.audit.weak import SMALL_ORDER
 from sharegate.errors import Misconfigured, Unauthenticated
 from sharegate.identify.identify import Identify
-from sharegate.identify.registry import _WEAK_ED25519, load_registry
+from sharegate.identify.registry import load_registry
 from tests.unit.identify.asking import (
     AUDIENCE,
     AUTHORITY,
@@ -147,7 +148,7 @@ def test_an_rsa_issuer_needs_a_real_key(tmp_path):
 
 
 def test_keys_of_small_order_are_refused(tmp_path):
-    weak = [*_WEAK_ED25519, *(y[:31] + bytes([y[31] | 0x80]) for y in _WEAK_ED25519)]
+    weak = [*SMALL_ORDER, *(y[:31] + bytes([y[31] | 0x80]) for y in SMALL_ORDER)]
     for y in weak:
         assert "anyone can sign" in refused(tmp_path, GOOD.replace(PUBLIC, b64(y)))
     # Why: under such a key the signature (identity, 0) fits some of any few messages.
