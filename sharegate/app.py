@@ -1,9 +1,11 @@
 """The composition root: the only place that builds things and knows them all."""
 
+import asyncio
 import gc
 import os
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,32 +16,41 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from sharegate.audit.note import SignerKey
-from sharegate.authorize.authorize import Authorize
-from sharegate.authorize.ruleset import RuleSet, load_rule_set
+from sharegate.audit.note import SignerKey, VerifierKey
+from sharegate.authorize.hearing import Hearing, officers
+from sharegate.authorize.settle import Settle
+from sharegate.authorize.settling import settling
 from sharegate.consortium.coverage import Coverage
 from sharegate.consortium.memory import SignerMemory
+from sharegate.consortium.projection import ProjectionFollower
 from sharegate.consortium.signer import Signer
-from sharegate.errors import Misconfigured
+from sharegate.errors import AuditLogUnavailable, LogDiverged, Misconfigured
 from sharegate.fetch.fetch import Fetch
 from sharegate.fetch.postgres import PostgresSource
 from sharegate.gateway import Gateway
+from sharegate.identify.discovery import PublishedKeys
 from sharegate.identify.identify import Identify
-from sharegate.identify.registry import load_registry
-from sharegate.model.catalogue import SourceName
+from sharegate.in_force import InForce, Judge, SetMemory, load_members
+from sharegate.in_force.memory import VERSIONS_FILE
+from sharegate.metrics import Metrics
+from sharegate.model.catalogue import Catalogue, SourceName
 from sharegate.model.party import Registry
-from sharegate.observe import Lifecycle, Metrics, Observer, RuleSetLoaded, both
-from sharegate.record.migrate import provision
+from sharegate.observe import IssuerKeys, Lifecycle, Observer, both
+from sharegate.record.blind import INDEX_KEY_BYTES, blind_index
+from sharegate.record.migrate import provision, provisioned_search
 from sharegate.record.postgres import PostgresAuditLog
+from sharegate.record.projected import PostgresProjection
 from sharegate.record.reader import PostgresReader
 from sharegate.record.recorder import Recorder
 from sharegate.release import Release
 from sharegate.settings import AuditLogSettings, Settings
 from sharegate.web.admin import AdminRoutes
+from sharegate.web.channel import channel, no_channel, tls_context
 from sharegate.web.exchange import ExchangeRoutes
 from sharegate.web.peers import peer_logger
 
 MEMORY_FILE: Final = "signer.memory"
+_LOOK_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +86,50 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
     ProcessCollector(registry=metrics)
     counted = Metrics(metrics)
     observe = both(counted, lines)
-    registry = load_registry(settings.registry)
-    rule_set = _rule_set(settings, registry, observe)
+    published = PublishedKeys(
+        lambda issuer, why: observe(
+            IssuerKeys(not why, f"{issuer} {why or 'gives its keys again'}")
+        )
+    )
+    in_force = _in_force(settings, published, observe)
+    registry, rule_set = in_force.rules.registry, in_force.rules.rule_set
     async with AsyncExitStack() as stack:
         audit_log, coverage = await _audit_log(settings.audit_log, observe, stack)
-        recorder = Recorder(
-            audit_log,
-            coverage,
-            registry,
-            rule_set.catalogue,
-            random=os.urandom,
-            seconds=settings.audit_log.record_seconds,
-        )
+        recorder = _recorder(settings, audit_log, coverage, registry, rule_set.catalogue)
         counted.ask_usable(recorder.require_usable)
+        published.start()
+        stack.push_async_callback(published.stop)
+        in_force.start(recorder)
+        stack.push_async_callback(in_force.stop)
+        settle, hearing = await _settle(settings, in_force, recorder, observe, stack)
         gateway = Gateway(
-            identify=Identify(
-                registry, authority=settings.listen.authority, audience=settings.listen.authority
-            ),
-            authorize=Authorize(rule_set),
-            fetch=Fetch(_sources(settings, rule_set, stack), observe),
+            identify=in_force.identify,
+            authorize=in_force.authorize,
+            settle=settle,
+            fetch=Fetch(_sources(settings, stack), observe),
             recorder=recorder,
             release=Release(),
+            hearing=hearing,
             observe=observe,
         )
-        admin = AdminRoutes(recorder.require_usable, metrics)
-        routes = ExchangeRoutes(gateway, lambda: coverage.checkpoint, settings.limits, observe)
+        admin = AdminRoutes(in_force.require_usable, metrics)
+        tls = settings.listen.tls
+        routes = ExchangeRoutes(
+            gateway,
+            lambda: coverage.checkpoint,
+            settings.limits,
+            observe,
+            no_channel if tls is None or tls.client_authorities is None else channel(),
+            lambda: in_force.rules.rule_set.catalogue,
+        )
         admin_address = await _listen(admin.application(), settings.listen.admin, stack)
-        address = await _listen(routes.application(), settings.listen.exchange, stack)
+        address = await _listen(
+            routes.application(),
+            settings.listen.exchange,
+            stack,
+            None if tls is None else tls_context(tls),
+        )
+        await _project(settings, observe, stack)
         # What was built lives as long as the process: a collection that walked 100,000 grants each
         # time would stop every exchange for as long.
         gc.collect()
@@ -112,6 +140,74 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
     observe(Lifecycle("stopped", ""))
 
 
+@asynccontextmanager
+async def recording(settings: Settings, observe: Observer) -> AsyncIterator[Recorder]:
+    """Write acts into the audit log from a command, beside whatever gateways run or alone.
+
+    Raises:
+        Misconfigured: A setting, the registry or a key cannot be used.
+        AuditLogUnavailable: The audit log is not usable now.
+        LogDiverged: The audit log contradicts the signer's memory.
+    """
+    registry = load_members(settings)
+    async with AsyncExitStack() as stack:
+        audit_log, coverage = await _audit_log(settings.audit_log, observe, stack)
+        recorder = _recorder(settings, audit_log, coverage, registry, Catalogue({}, {}))
+        await _until_usable(recorder, settings.audit_log.record_seconds)
+        yield recorder
+
+
+async def _until_usable(recorder: Recorder, seconds: float) -> None:
+    """Wait for the first checkpoint of whoever signs; beside a gateway that takes a moment."""
+    until = perf_counter() + seconds
+    while True:
+        try:
+            recorder.require_usable()
+        except AuditLogUnavailable:
+            if perf_counter() >= until:
+                raise
+        else:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def load_index_key(settings: AuditLogSettings) -> bytes | None:
+    """Read the blind-index key; None where the settings name none.
+
+    Raises:
+        Misconfigured: It cannot be read, or is not 32 bytes.
+    """
+    if settings.index_key is None:
+        return None
+    place = f"audit_log.index_key ({settings.index_key})"
+    try:
+        key = settings.index_key.read_bytes()
+    except OSError as error:
+        raise Misconfigured(place, error.strerror or "cannot be read") from error
+    if len(key) != INDEX_KEY_BYTES:
+        raise Misconfigured(place, f"is not {INDEX_KEY_BYTES} bytes")
+    return key
+
+
+def _recorder(
+    settings: Settings,
+    audit_log: PostgresAuditLog,
+    coverage: Coverage,
+    registry: Registry,
+    catalogue: Catalogue,
+) -> Recorder:
+    key = load_index_key(settings.audit_log)
+    return Recorder(
+        audit_log,
+        coverage,
+        registry,
+        catalogue,
+        random=os.urandom,
+        seconds=settings.audit_log.record_seconds,
+        blind=None if key is None else blind_index(key),
+    )
+
+
 def load_signing_key(settings: AuditLogSettings) -> SignerKey:
     """Read the log's signing key.
 
@@ -119,22 +215,31 @@ def load_signing_key(settings: AuditLogSettings) -> SignerKey:
         Misconfigured: It is not there, or not an Ed25519 key.
     """
     place = f"audit_log.signing_key ({settings.signing_key})"
+    return SignerKey(settings.origin, _private_key(settings.signing_key, place))
+
+
+def _private_key(path: Path, place: str) -> Ed25519PrivateKey:
     try:
-        key = load_pem_private_key(settings.signing_key.read_bytes(), password=None)
+        key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise Misconfigured(place, error.strerror or "cannot be read") from error
     except (ValueError, TypeError) as error:
         raise Misconfigured(place, "is not an unencrypted PEM private key") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise Misconfigured(place, "is not an Ed25519 key")
-    return SignerKey(settings.origin, key)
+    return key
 
 
-def _rule_set(settings: Settings, registry: Registry, observe: Observer) -> RuleSet:
-    began = perf_counter()
-    rule_set = load_rule_set(settings.policies, registry.departments)
-    observe(RuleSetLoaded(rule_set.hash, len(rule_set.grants), perf_counter() - began))
-    return rule_set
+def _in_force(settings: Settings, published: PublishedKeys, observe: Observer) -> InForce:
+    """Read what decides, as it was signed."""
+    authority, loop = settings.listen.authority, asyncio.get_running_loop()
+
+    def identify(registry: Registry) -> Identify:
+        loop.call_soon_threadsafe(published.follow, registry.issuers)
+        return Identify(registry, authority=authority, audience=authority, published=published)
+
+    memory = SetMemory(settings.audit_log.state / VERSIONS_FILE)
+    return InForce(Judge.of(settings, identify), memory, observe)
 
 
 async def _audit_log(
@@ -178,14 +283,65 @@ async def audit_log_logins(settings: AuditLogSettings) -> AsyncIterator[tuple[st
         yield await provision(server.dsn, settings.origin)
 
 
-def _sources(
-    settings: Settings, rule_set: RuleSet, stack: AsyncExitStack
-) -> dict[SourceName, PostgresSource]:
-    """One adapter for each configured source; every source the catalogue names must be there."""
-    named = {resource.source for resource in rule_set.catalogue.resources.values()}
-    missing = sorted(named - set(settings.sources))
-    if missing:
-        raise Misconfigured(f"sources.{missing[0]}", "named by resources.toml, but not configured")
+@asynccontextmanager
+async def projection_logins(settings: Settings) -> AsyncIterator[tuple[str | None, str | None]]:
+    """Give the DSNs that fill and that search the projection; None where there is none.
+
+    With the embedded PostgreSQL, only while :func:`audit_log_logins` is open.
+    """
+    if settings.audit_log.append_dsn is not None:
+        yield settings.projection.dsn, settings.projection.search_dsn
+        return
+    from sharegate.embedded import EmbeddedPostgres  # noqa: PLC0415  see above
+
+    async with EmbeddedPostgres(settings.audit_log.state / "postgres") as server:
+        yield provisioned_search(server.dsn)
+
+
+async def _project(settings: Settings, observe: Observer, stack: AsyncExitStack) -> None:
+    """Fill the projection, if the settings say so, for as long as the gateway runs."""
+    dsn, _ = await stack.enter_async_context(projection_logins(settings))
+    if dsn is None or not settings.projection.follow:
+        return
+    projection = PostgresProjection(dsn)
+    stack.push_async_callback(projection.close)
+    key = VerifierKey.parse(load_signing_key(settings.audit_log).vkey)
+    following = asyncio.create_task(ProjectionFollower(key, projection, observe).run())
+
+    async def stop() -> None:
+        following.cancel()
+        # It said so when it happened; the signer judges the log by itself.
+        with suppress(asyncio.CancelledError, LogDiverged):
+            await following
+
+    stack.push_async_callback(stop)
+
+
+async def _settle(
+    settings: Settings,
+    in_force: InForce,
+    recorder: Recorder,
+    observe: Observer,
+    stack: AsyncExitStack,
+) -> tuple[Settle, Hearing]:
+    """Connect to what settles; counts and rulings stand in the audit log's own database."""
+    dsn, _ = await stack.enter_async_context(audit_log_logins(settings.audit_log))
+    seed = load_signing_key(settings.audit_log).private_key.private_bytes_raw()
+    path = settings.confirm.signing_key
+    key = None if path is None else _private_key(path, f"confirm.signing_key ({path})")
+    under, members = in_force.authorize.under, lambda: in_force.rules.registry
+    rulings, hearing = await stack.enter_async_context(
+        officers(dsn, seed, members, under, recorder, observe)
+    )
+    departments = in_force.rules.registry.departments
+    settle = await stack.enter_async_context(
+        settling(settings, departments, rulings, observe, dsn=dsn, seed=seed, key=key)
+    )
+    return settle, hearing
+
+
+def _sources(settings: Settings, stack: AsyncExitStack) -> dict[SourceName, PostgresSource]:
+    """One adapter for each configured source; that the catalogue names no other was seen to."""
     sources = {}
     for name, source in settings.sources.items():
         adapter = PostgresSource(
@@ -199,7 +355,10 @@ def _sources(
 
 
 async def _listen(
-    application: web.Application, address: str, stack: AsyncExitStack
+    application: web.Application,
+    address: str,
+    stack: AsyncExitStack,
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[str, int]:
     """Serve an application at host:port; port 0 takes a free one."""
     host, _, port = address.rpartition(":")
@@ -210,7 +369,9 @@ async def _listen(
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:
-        await web.TCPSite(runner, host.strip("[]"), int(port), shutdown_timeout=10).start()
+        await web.TCPSite(
+            runner, host.strip("[]"), int(port), shutdown_timeout=10, ssl_context=tls
+        ).start()
     except OSError as error:
         raise Misconfigured(f"listen {address}", error.strerror or "cannot listen") from error
     bound: tuple[str, int] = runner.addresses[0][:2]

@@ -7,9 +7,11 @@
     │   ├── Unauthenticated      401: nobody proved who asks; counted, never recorded
     │   └── AuditLogUnavailable  503: it cannot be written down, so nothing leaves
     ├── Misconfigured            a setting, the registry or a policy file is wrong; names the place
+    │   └── (model.signed)       a signed set of files is not put into force; says by which rule
     ├── LogDiverged              the audit log contradicts what was signed; a human only
     ├── PostgresUnavailable      no PostgreSQL binaries, or the embedded server will not start
     ├── (fetch.source)           a source gave no answer; `fetch` turns it into a Failure
+    ├── (authorize)              a fact from outside cannot be had; `settle` turns it into a Deny
     └── (cli)                    a command cannot do as asked; it says so and ends with 1
 
 A refusal is not an error: *deny*, an unreadable request and a failed source are values
@@ -40,6 +42,8 @@ class Unproven(StrEnum):
     TOKEN_WRONG = "token-wrong"  # noqa: S105
     TOKEN_EXPIRED = "token-expired"  # noqa: S105
     TOKEN_FOREIGN = "token-foreign"  # noqa: S105
+    OFFICER_REVOKED = "officer-revoked"
+    CERTIFICATE = "certificate"
 
 
 class Unauthenticated(LeavesTheWalk):

@@ -7,7 +7,7 @@ Only :class:`~sharegate.errors.LeavesTheWalk` ends a walk early: nobody proved w
 cannot be written down. There is no setting that turns recording off.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -22,10 +22,12 @@ from sharegate.model.passage import (
     Disclosure,
     Fetched,
     Identified,
+    Outcome,
     Recorded,
     Released,
 )
-from sharegate.observe import Exchanged, Observer
+from sharegate.model.ruling import Heard, NotHeard, Referral
+from sharegate.observe import Exchanged, Observer, ReferralsListed
 
 
 class Authorize(Protocol):
@@ -36,6 +38,29 @@ class Authorize(Protocol):
 
     def refuse(self, identified: Identified, reason: Reason, detail: str) -> Decided:
         """Deny what is wrong with a request besides its body."""
+
+    def catalogue(self, identified: Identified) -> Mapping[str, object]:
+        """What this officer may learn of the catalogue."""
+
+
+class Settle(Protocol):
+    """What the walk needs of `authorize` where the rules alone do not decide."""
+
+    async def __call__(self, decided: Decided) -> Decided:
+        """Bring in what only others know (a ruling, a consent, a matter, a count), or deny."""
+
+    def ended(self, decided: Decided, outcome: Outcome) -> None:
+        """Say what came of it: only answers count, and no ruling is lost on a failure."""
+
+
+class Hearing(Protocol):
+    """What the walk needs of `authorize` for officers who rule."""
+
+    async def referrals(self, identified: Identified) -> Sequence[Referral] | NotHeard:
+        """What was referred to the asker's department, if he may rule on it."""
+
+    async def rule(self, identified: Identified) -> Heard | NotHeard:
+        """Take a signed ruling: prove it, record it, and only then put it into force."""
 
 
 class Recorder(Protocol):
@@ -67,9 +92,11 @@ class Gateway:
 
     identify: Callable[[Arrived], Identified]
     authorize: Authorize
+    settle: Settle
     fetch: Callable[[Decided], Awaitable[Fetched]]
     recorder: Recorder
     release: Release
+    hearing: Hearing
     observe: Observer
 
     async def exchange(self, arrived: Arrived, *, receipt: bool) -> Released:
@@ -87,6 +114,8 @@ class Gateway:
         identified = self._admit(arrived)
         known = perf_counter()
         decided = self.authorize(identified)
+        if decided.unsettled:
+            decided = await self.settle(decided)
         return await self._walk_on(decided, began, known, receipt=receipt)
 
     async def refuse(self, arrived: Arrived, detail: str) -> Released:
@@ -120,6 +149,45 @@ class Gateway:
         decided = self.authorize.refuse(identified, Reason.UNKNOWN_RECEIPT, detail)
         return await self._walk_on(decided, began, known, receipt=False)
 
+    def catalogue(self, arrived: Arrived) -> Mapping[str, object]:
+        """Show an officer what is listed, and on what terms for him. Not an exchange: no entry.
+
+        Raises:
+            Unauthenticated, AuditLogUnavailable: As for :meth:`exchange`.
+        """
+        return self.authorize.catalogue(self._admit(arrived))
+
+    async def referrals(self, arrived: Arrived) -> Sequence[Referral] | Released:
+        """Show an officer what his department has to rule on; anybody else is refused.
+
+        Raises:
+            Unauthenticated, AuditLogUnavailable: As for :meth:`exchange`.
+        """
+        began = perf_counter()
+        identified = self._admit(arrived)
+        known = perf_counter()
+        found = await self.hearing.referrals(identified)
+        if isinstance(found, NotHeard):
+            decided = self.authorize.refuse(identified, found.reason, found.detail)
+            return await self._walk_on(decided, began, known, receipt=False)
+        self.observe(ReferralsListed())
+        return found
+
+    async def rule(self, arrived: Arrived) -> Heard | Released:
+        """Take a signed ruling; one that is not accepted is a refusal like every other.
+
+        Raises:
+            Unauthenticated, AuditLogUnavailable: As for :meth:`exchange`.
+        """
+        began = perf_counter()
+        identified = self._admit(arrived)
+        known = perf_counter()
+        heard = await self.hearing.rule(identified)
+        if isinstance(heard, NotHeard):
+            decided = self.authorize.refuse(identified, heard.reason, heard.detail)
+            return await self._walk_on(decided, began, known, receipt=False)
+        return heard
+
     def _admit(self, arrived: Arrived) -> Identified:
         """Identify, unless it is known that nothing can be recorded: then not even begin."""
         self.recorder.require_usable()
@@ -137,6 +205,8 @@ class Gateway:
         released = self.release(recorded, receipt=receipt)
         gone = perf_counter()
         outcome = released.outcome
+        if decided.unsettled:
+            self.settle.ended(decided, outcome)
         self.observe(
             Exchanged(
                 reason=None if isinstance(outcome, Disclosure) else outcome.reason,

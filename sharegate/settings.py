@@ -20,6 +20,20 @@ Address = Annotated[str, Meta(pattern=r"^[^\s/]+:\d{1,5}$", description="host:po
 Dsn = Annotated[str, Meta(pattern=r"^postgres(ql)?://\S+$", description="postgresql:// URL")]
 
 
+class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the exchange listener speaks TLS 1.3, and whose client certificates it looks at."""
+
+    certificate: Annotated[Path, Meta(description="The gateway's certificate chain (PEM).")]
+    key: Annotated[Path, Meta(description="Its private key (PEM). Secret.")]
+    client_authorities: Annotated[
+        Path | None,
+        Meta(
+            description="Who may issue client certificates (PEM). Trusted. A connection that shows "
+            "one is known by it, if the registry lists it. Absent: none is asked for."
+        ),
+    ] = None
+
+
 class Listen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the gateway listens."""
 
@@ -38,6 +52,24 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "value refuses every request.",
         ),
     ]
+    tls: Tls | None = None
+
+
+class TrustSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who signs the registry and the common rules. There is no unsigned mode."""
+
+    administrators: Annotated[
+        list[str],
+        Meta(
+            min_length=2,
+            max_length=100,
+            description="Verifier keys (C2SP) of the consortium's administrators. Trusted: enough "
+            "of them decide who is a member.",
+        ),
+    ]
+    threshold: Annotated[
+        int, Meta(ge=2, description="How many of them must sign. Never one alone.")
+    ] = 2
 
 
 class AuditLogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,14 +103,48 @@ class AuditLogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     state: Annotated[
         Path,
         Meta(
-            description="Directory of the signer's memory. Trusted. Lost or restored from a "
-            "backup, the signer refuses to start."
+            description="Directory of the signer's memory and of the versions that were in force. "
+            "Trusted. Lost or restored from a backup, the signer refuses to start."
         ),
     ]
+    index_key: Annotated[
+        Path | None,
+        Meta(
+            description="The audit office's blind-index key, a file of 32 bytes. Secret. With it "
+            "and the log, guessed ID numbers can be tried. Absent: nobody can search by person, "
+            "officer or matter."
+        ),
+    ] = None
     record_seconds: Annotated[
         float,
         Meta(gt=0, le=2, description="How long an exchange waits to be recorded before 503."),
     ] = 2.0
+
+
+class ProjectionSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What auditors search: rows made from the log. No evidence; rebuilt at will."""
+
+    dsn: Annotated[
+        Dsn | None,
+        Meta(
+            description="Role that reads entries and fills the projection, in the audit log's "
+            "database. Absent: the embedded PostgreSQL's own, or else there is no projection."
+        ),
+    ] = None
+    search_dsn: Annotated[
+        Dsn | None,
+        Meta(
+            description="Role that `sharegate audit search` and `show` read with. Secret: whoever "
+            "has it can read without an entry."
+        ),
+    ] = None
+    follow: Annotated[
+        bool,
+        Meta(
+            description="Whether the gateway fills the projection. False where `sharegate "
+            "project` runs beside it."
+        ),
+    ] = True
 
 
 class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,6 +163,54 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     seconds: Annotated[
         float, Meta(gt=0, le=60, description="How long one fetch may take, waiting included.")
     ] = 5.0
+
+
+class QuotaSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How answers are counted."""
+
+    time_zone: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Whose midnight begins a day and a month (IANA name). The same for every "
+            "gateway of one log.",
+        ),
+    ] = "Asia/Shanghai"
+
+
+class ConfirmSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How case systems and consent registers are asked."""
+
+    signing_key: Annotated[
+        Path | None,
+        Meta(
+            description="Ed25519 private key (PEM, PKCS#8) that signs the questions. Secret. "
+            "Whoever has it can ask whether there is such a matter or consent. Needed where "
+            "anybody is asked."
+        ),
+    ] = None
+    seconds: Annotated[
+        float, Meta(gt=0, le=10, description="How long an answer may take before the denial.")
+    ] = 2.0
+
+
+class KeeperSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A case system or a consent register."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https://[!-~]+|http://(127\.0\.0\.1|localhost)(:\d{1,5})?(/[!-~]*)?)$",
+            description="Where it is asked: https, or this machine. It learns who is asked about.",
+        ),
+    ]
+    public: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$",
+            description="The raw Ed25519 public key that signs its answers, base64. Trusted.",
+        ),
+    ]
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -119,21 +233,37 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything the gateway is told."""
 
     listen: Listen
+    trust: TrustSettings
     audit_log: AuditLogSettings
     policies: Annotated[
         Path,
         Meta(
-            description="Folder of purposes, model, resources and grants. Trusted: it decides "
-            "who sees what. A faulty one refuses to start."
+            description="Folder of purposes, model, resources and grants. Decides who sees what, "
+            "as its owners signed it; a set that is not signed, older or faulty refuses to start, "
+            "and is not taken up later."
         ),
     ]
     registry: Annotated[
         Path,
-        Meta(description="Members and their public keys. Trusted: it decides who is who."),
+        Meta(
+            description="Members and their public keys, with a note beside it that enough "
+            "administrators signed. Decides who is who."
+        ),
     ]
     sources: Annotated[
         dict[str, SourceSettings], Meta(description="By the name that resources.toml uses.")
     ]
+    projection: ProjectionSettings = msgspec.field(default_factory=ProjectionSettings)
+    quotas: QuotaSettings = msgspec.field(default_factory=QuotaSettings)
+    confirm: ConfirmSettings = msgspec.field(default_factory=ConfirmSettings)
+    case_systems: Annotated[
+        dict[str, KeeperSettings],
+        Meta(description="By consumer: confirms that a matter is its own and open."),
+    ] = msgspec.field(default_factory=dict)
+    consent_registers: Annotated[
+        dict[str, KeeperSettings],
+        Meta(description="By provider: confirms that a person consented."),
+    ] = msgspec.field(default_factory=dict)
     limits: Limits = msgspec.field(default_factory=Limits)
 
 
@@ -184,6 +314,8 @@ def examine_settings(path: Path) -> tuple[Settings | None, list[str]]:
     settings = msgspec.convert(raw, Settings, dec_hook=_path)
     if (settings.audit_log.append_dsn is None) != (settings.audit_log.read_dsn is None):
         wrong.append("audit_log: needs both append_dsn and read_dsn, or neither")
+    if (settings.case_systems or settings.consent_registers) and not settings.confirm.signing_key:
+        wrong.append("confirm: needs signing_key, as there are case systems or consent registers")
     wrong += [
         f"listen: `{name}` names a port above {_LAST_PORT}"
         for name in ("exchange", "admin")
@@ -195,16 +327,31 @@ def examine_settings(path: Path) -> tuple[Settings | None, list[str]]:
 def _tables(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any], type[Struct]]]:
     """The tables of the file, innermost first, each with its place and what it should be."""
     listed: list[tuple[str, object, type[Struct]]] = [
+        ("listen.tls", _inner(raw, "listen", "tls"), Tls),
         ("listen", raw.get("listen"), Listen),
+        ("trust", raw.get("trust"), TrustSettings),
         ("audit_log", raw.get("audit_log"), AuditLogSettings),
+        ("projection", raw.get("projection"), ProjectionSettings),
+        ("quotas", raw.get("quotas"), QuotaSettings),
+        ("confirm", raw.get("confirm"), ConfirmSettings),
         ("limits", raw.get("limits"), Limits),
     ]
-    sources = raw.get("sources")
-    if isinstance(sources, dict):
-        listed += [(f"sources.{name}", one, SourceSettings) for name, one in sources.items()]
+    for group, kind in (
+        ("sources", SourceSettings),
+        ("case_systems", KeeperSettings),
+        ("consent_registers", KeeperSettings),
+    ):
+        named = raw.get(group)
+        if isinstance(named, dict):
+            listed += [(f"{group}.{name}", one, kind) for name, one in named.items()]
     found = [(place, table, kind) for place, table, kind in listed if isinstance(table, dict)]
     # Last, and only as a frame: what is inside has been looked at.
     return [*found, ("the file", raw, Settings)]
+
+
+def _inner(raw: dict[str, Any], outer: str, inner: str) -> object:
+    table = raw.get(outer)
+    return table.get(inner) if isinstance(table, dict) else None
 
 
 def _path(kind: type, value: object) -> object:
@@ -218,9 +365,24 @@ def _resolved(settings: Settings, base: Path) -> Settings:
         settings.audit_log,
         signing_key=base / settings.audit_log.signing_key,
         state=base / settings.audit_log.state,
+        index_key=settings.audit_log.index_key and base / settings.audit_log.index_key,
+    )
+    listen, tls = settings.listen, settings.listen.tls
+    if tls is not None:
+        tls = msgspec.structs.replace(
+            tls,
+            certificate=base / tls.certificate,
+            key=base / tls.key,
+            client_authorities=tls.client_authorities and base / tls.client_authorities,
+        )
+    confirm = msgspec.structs.replace(
+        settings.confirm,
+        signing_key=settings.confirm.signing_key and base / settings.confirm.signing_key,
     )
     return msgspec.structs.replace(
         settings,
+        confirm=confirm,
+        listen=msgspec.structs.replace(listen, tls=tls),
         audit_log=audit_log,
         policies=base / settings.policies,
         registry=base / settings.registry,
