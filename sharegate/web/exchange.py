@@ -7,18 +7,22 @@ import time
 import traceback
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
-from aiohttp import hdrs, web
+import msgspec
+from aiohttp import ETag, hdrs, web
 
 from sharegate.errors import AuditLogUnavailable, Unauthenticated
 from sharegate.gateway import Gateway
+from sharegate.model.catalogue import Catalogue
 from sharegate.model.ids import exchange_id
 from sharegate.model.passage import Arrived, Disclosure, Released
 from sharegate.observe import NotBelieved, NotRecorded, Observer, Throttled
 from sharegate.settings import Limits
-from sharegate.web import problems
+from sharegate.web import problems, rulings
+from sharegate.web.channel import no_channel
 from sharegate.web.openapi import (
     ENTRY_HEADER,
     EXCHANGE_HEADER,
@@ -32,6 +36,7 @@ _SIGNED_HEADERS: Final = ("content-digest", "authorization", "signature-input", 
 _RECEIPT_PATH: Final = re.compile(r"/v1/receipts/[^{}/]+")
 _ID_NOISE_BYTES: Final = 10
 _JSON: Final = "application/json"
+_NOTHING_LISTED: Final = Catalogue({}, {})
 
 logger = logging.getLogger("sharegate.web")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -41,7 +46,13 @@ class ExchangeRoutes:
     """Turns requests into walks, and what the walk gives into responses."""
 
     def __init__(
-        self, gateway: Gateway, checkpoint: Callable[[], bytes], limits: Limits, observe: Observer
+        self,
+        gateway: Gateway,
+        checkpoint: Callable[[], bytes],
+        limits: Limits,
+        observe: Observer,
+        peer: Callable[[web.Request], tuple[str, ...]] = no_channel,
+        catalogue: Callable[[], Catalogue] = lambda: _NOTHING_LISTED,
     ) -> None:
         """Put the routes together.
 
@@ -50,13 +61,17 @@ class ExchangeRoutes:
             checkpoint: Gives the newest signed checkpoint.
             limits: What is too large and too many.
             observe: Told of whoever leaves the walk without an answer.
+            peer: Gives the names of a connection's client certificate.
+            catalogue: Gives the catalogue in force; the description follows it.
         """
+        self._peer = peer
         self._gateway = gateway
         self._checkpoint = checkpoint
         self._limits = limits
         self._observe = observe
         self._unproven = UnprovenCount(limits.unproven_per_minute)
-        self._openapi = openapi_document()
+        self._catalogue = catalogue
+        self._described: tuple[Catalogue, bytes] | None = None
 
     def application(self) -> web.Application:
         """The aiohttp application; it has no middleware, so an answer pays for none."""
@@ -64,6 +79,9 @@ class ExchangeRoutes:
         router = application.router
         router.add_post("/v1/exchanges", self._guarded(self.exchange))
         router.add_get("/v1/receipts/{exchange_id}", self._guarded(self.receipt), allow_head=False)
+        router.add_get("/v1/referrals", self._guarded(self.referrals), allow_head=False)
+        router.add_post("/v1/rulings", self._guarded(self.rule))
+        router.add_get("/v1/catalogue", self._guarded(self.catalogue), allow_head=False)
         router.add_get("/log/checkpoint", self._guarded(self.checkpoint))
         router.add_get("/openapi.json", self._guarded(self.openapi))
         router.add_route("*", r"/{anything:[\s\S]*}", self.nothing_here)
@@ -71,7 +89,7 @@ class ExchangeRoutes:
 
     async def exchange(self, request: web.Request) -> web.StreamResponse:
         """``POST /v1/exchanges``: one access request; ``?receipt=inline`` wants the receipt too."""
-        arrived = _arrived(request, await request.read())
+        arrived = _arrived(request, await request.read(), self._peer(request))
         wrong = _wrong_with(request.content_type, arrived.query)
         if wrong is None:
             released = await self._gateway.exchange(arrived, receipt=bool(arrived.query))
@@ -85,11 +103,40 @@ class ExchangeRoutes:
 
     async def receipt(self, request: web.Request) -> web.StreamResponse:
         """``GET /v1/receipts/{exchange_id}``: the receipt of one of the caller's exchanges."""
-        arrived = _arrived(request, await request.read())
+        arrived = _arrived(request, await request.read(), self._peer(request))
         found = await self._gateway.receipt(arrived, _uuid(request.match_info["exchange_id"]))
         if isinstance(found, Released):
             return problems.refused(found, _headers(found))
         return web.Response(body=found, content_type=RECEIPT_CONTENT_TYPE, charset="utf-8")
+
+    async def referrals(self, request: web.Request) -> web.StreamResponse:
+        """``GET /v1/referrals``: what was referred to the officer's department."""
+        arrived = _arrived(request, await request.read(), self._peer(request))
+        found = await self._gateway.referrals(arrived)
+        if isinstance(found, Released):
+            return problems.refused(found, _headers(found))
+        return web.Response(body=rulings.listed(found), content_type=_JSON)
+
+    async def rule(self, request: web.Request) -> web.StreamResponse:
+        """``POST /v1/rulings``: an officer's signed ruling."""
+        arrived = _arrived(request, await request.read(), self._peer(request))
+        heard = await self._gateway.rule(arrived)
+        if isinstance(heard, Released):
+            return problems.refused(heard, _headers(heard))
+        return web.Response(body=rulings.heard(heard), content_type=_JSON)
+
+    async def catalogue(self, request: web.Request) -> web.StreamResponse:
+        """``GET /v1/catalogue``: what this officer may learn of what the providers list."""
+        arrived = _arrived(request, await request.read(), self._peer(request))
+        body = _encode(self._gateway.catalogue(arrived))
+        tag = ETag(sha256(body).hexdigest()[:32])
+        if tag in (request.if_none_match or ()):
+            unchanged = web.Response(status=304)
+            unchanged.etag = tag
+            return unchanged
+        answer = web.Response(body=body, content_type=_JSON, headers=_PRIVATE)
+        answer.etag = tag
+        return answer
 
     async def checkpoint(self, _request: web.Request) -> web.StreamResponse:
         """``GET /log/checkpoint``: the newest signed checkpoint (C2SP tlog-tiles)."""
@@ -107,7 +154,10 @@ class ExchangeRoutes:
 
     async def openapi(self, _request: web.Request) -> web.StreamResponse:
         """``GET /openapi.json``: this interface, described."""
-        return web.Response(body=self._openapi, content_type=_JSON)
+        catalogue = self._catalogue()
+        if self._described is None or self._described[0] is not catalogue:
+            self._described = catalogue, openapi_document(catalogue)
+        return web.Response(body=self._described[1], content_type=_JSON)
 
     async def nothing_here(self, request: web.Request) -> web.StreamResponse:
         """Every other path and method."""
@@ -167,10 +217,12 @@ class ExchangeRoutes:
         )
 
 
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+_PRIVATE: Final = {"Cache-Control": "private, no-cache"}
 _RETRY: Final = {"Retry-After": "1"}
 
 
-def _arrived(request: web.Request, body: bytes) -> Arrived:
+def _arrived(request: web.Request, body: bytes, peer: tuple[str, ...]) -> Arrived:
     at = time.time_ns() // 1_000_000
     path, _, query = request.raw_path.partition("?")
     headers = request.headers
@@ -185,6 +237,7 @@ def _arrived(request: web.Request, body: bytes) -> Arrived:
             name: ", ".join(headers.getall(name)) for name in _SIGNED_HEADERS if name in headers
         },
         body=body,
+        peer=peer,
     )
 
 
@@ -206,11 +259,11 @@ def _headers(released: Released) -> dict[str, str]:
 
 def _methods_of(path: str) -> tuple[str, ...] | None:
     """The methods this path does have."""
-    if path == "/v1/exchanges":
+    if path in {"/v1/exchanges", "/v1/rulings"}:
         return (hdrs.METH_POST,)
     if path in {"/log/checkpoint", "/openapi.json"}:
         return (hdrs.METH_GET, hdrs.METH_HEAD)
-    if _RECEIPT_PATH.fullmatch(path) is not None:
+    if path in {"/v1/catalogue", "/v1/referrals"} or _RECEIPT_PATH.fullmatch(path) is not None:
         return (hdrs.METH_GET,)
     return None
 

@@ -11,9 +11,11 @@ from typing import Final
 from sharegate import __version__
 from sharegate.identify.identify import MAX_AGE_MS, MAX_AHEAD_MS
 from sharegate.identify.signature import COVERED
+from sharegate.model.catalogue import Catalogue
 from sharegate.model.decision import Reason
 from sharegate.web import problems
 from sharegate.web.problems import OF_REASON, ProblemType
+from sharegate.web.rulings import heard_schema, referrals_schema, ruling_schema
 from sharegate.web.schemas import (
     ASKED,
     EXAMPLE_ID,
@@ -21,6 +23,8 @@ from sharegate.web.schemas import (
     access_request,
     answer,
     example,
+    listed_resources,
+    listing,
     problem,
     urn,
 )
@@ -66,15 +70,23 @@ Each refusal is a problem document (RFC 9457) whose `type` is from a closed list
 _PROOF: Final = (problems.UNAUTHENTICATED, problems.TOO_MANY)
 _ALWAYS: Final = (problems.UNAVAILABLE, problems.INTERNAL)
 _ABOUT_RECEIPTS: Final = (Reason.UNKNOWN_RECEIPT,)
+_ABOUT_RULINGS: Final = (Reason.NOT_RULING,)
 _ABOUT_REPLAY: Final = (Reason.REPLAYED, Reason.STALE)
+_OF_OTHER_PATHS: Final = (*_ABOUT_RECEIPTS, *_ABOUT_RULINGS)
 
 
-def openapi_document() -> bytes:
-    """The document, as served at ``/openapi.json``. ASCII, so no reader can take it otherwise."""
-    return json.dumps(_document(), ensure_ascii=True, separators=(",", ":")).encode("ascii")
+def openapi_document(catalogue: Catalogue) -> bytes:
+    """The document, as served at ``/openapi.json``. ASCII, so no reader can take it otherwise.
+
+    Args:
+        catalogue: What the providers list; each resource that every member may know of is
+            described with fields of its own.
+    """
+    document = _document(listed_resources(catalogue))
+    return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode("ascii")
 
 
-def _document() -> Json:
+def _document(resources: Json) -> Json:
     return {
         "openapi": "3.1.0",
         "info": {
@@ -87,7 +99,10 @@ def _document() -> Json:
         "servers": [{"url": "/"}],
         "paths": {
             "/v1/exchanges": {"post": _exchange()},
+            "/v1/referrals": {"get": _referrals()},
+            "/v1/rulings": {"post": _ruling()},
             "/v1/receipts/{exchange_id}": {"get": _receipt()},
+            "/v1/catalogue": {"get": _catalogue()},
             "/log/checkpoint": {"get": _checkpoint()},
             "/openapi.json": {"get": _this()},
         },
@@ -96,6 +111,11 @@ def _document() -> Json:
                 "AccessRequest": access_request(),
                 "Answer": answer(),
                 "Problem": problem(),
+                "Referrals": referrals_schema(),
+                "SignedRuling": ruling_schema(),
+                "Heard": heard_schema(),
+                "Catalogue": listing(),
+                **resources,
             },
             "parameters": _signature_parameters(),
             "headers": _headers(),
@@ -115,7 +135,7 @@ def _document() -> Json:
 
 def _exchange() -> Json:
     kinds = (
-        *(row for why, row in OF_REASON.items() if why not in _ABOUT_RECEIPTS),
+        *(row for why, row in OF_REASON.items() if why not in _OF_OTHER_PATHS),
         *_PROOF,
         *_ALWAYS,
         problems.TOO_LARGE,
@@ -185,6 +205,70 @@ def _receipt() -> Json:
         "responses": {
             "200": {"description": "The receipt.", "content": _text("C2SP tlog-proof")},
             **_refusals(kinds),
+        },
+    }
+
+
+def _catalogue() -> Json:
+    return {
+        "operationId": "catalogue",
+        "summary": "See what the providers list, and on what terms for this officer",
+        "description": "Not an exchange: nothing of a source is shown, and no entry is written; a "
+        "copy of the request is answered like the first while it is fresh.",
+        "security": [{"officer": []}],
+        "parameters": _signature(),
+        "responses": {
+            "200": {
+                "description": "The catalogue.",
+                "headers": {"ETag": {"schema": {"type": "string"}}},
+                "content": {"application/json": {"schema": _ref("schemas", "Catalogue")}},
+            },
+            "304": {"description": "As `If-None-Match` names it: nothing has changed."},
+            **_refusals((*_PROOF, *_ALWAYS, problems.TOO_LARGE)),
+        },
+    }
+
+
+def _referrals() -> Json:
+    kinds = (OF_REASON[why] for why in (*_ABOUT_RULINGS, *_ABOUT_REPLAY))
+    return {
+        "operationId": "referrals",
+        "summary": "See what was referred to one's own department in the last 30 days",
+        "description": "For officers who are persons of the registry with the role `rule`; of "
+        "anybody else it is refused and recorded. The newest 50, newest first. The facts are in "
+        "the sealed detail, which only the department's own key opens.",
+        "security": [{"officer": []}],
+        "parameters": _signature(),
+        "responses": {
+            "200": {
+                "description": "What was referred.",
+                "content": {"application/json": {"schema": _ref("schemas", "Referrals")}},
+            },
+            **_refusals((*kinds, *_PROOF, *_ALWAYS, problems.TOO_LARGE)),
+        },
+    }
+
+
+def _ruling() -> Json:
+    kinds = (OF_REASON[why] for why in (Reason.MALFORMED, *_ABOUT_RULINGS, *_ABOUT_REPLAY))
+    return {
+        "operationId": "rule",
+        "summary": "Bring a signed ruling on what was referred",
+        "description": "Recorded, and only then in force. The consumer asks again with `ruling` "
+        "set to its id, or to that of the exchange that was referred. It lets one exchange "
+        "through. The same ruling may be brought again; it is in force once.",
+        "security": [{"officer": []}],
+        "parameters": _signature(),
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("schemas", "SignedRuling")}},
+        },
+        "responses": {
+            "200": {
+                "description": "It is recorded and in force.",
+                "content": {"application/json": {"schema": _ref("schemas", "Heard")}},
+            },
+            **_refusals((*kinds, *_PROOF, *_ALWAYS, problems.TOO_LARGE)),
         },
     }
 

@@ -1,6 +1,6 @@
 """The documents that travel, as JSON Schemas (2020-12): the question, the answer, the problem."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sharegate.authorize.read import (
@@ -12,7 +12,16 @@ from sharegate.authorize.read import (
     MAX_WHERE,
 )
 from sharegate.errors import Unavailable, Unproven
-from sharegate.model.catalogue import Mode
+from sharegate.model.catalogue import (
+    Catalogue,
+    Field,
+    FieldType,
+    Listed,
+    MaskRule,
+    Mode,
+    Sensitivity,
+    SharingClass,
+)
 from sharegate.model.decision import Reason
 from sharegate.web import problems
 from sharegate.web.problems import OF_REASON, ProblemType
@@ -43,7 +52,7 @@ ASKED: Final[Json] = {
 def access_request() -> Json:
     """The question, within the limits of `authorize.read`."""
     named = ("provider", "resource", "mode", "purpose", "legal_basis")
-    return _closed(
+    return closed(
         {
             **dict.fromkeys(named, _CODE),
             "mode": {
@@ -90,15 +99,128 @@ def access_request() -> Json:
                 "description": "The most rows wanted; grant and resource may let out fewer.",
             },
             "grant": {**_CODE, "description": "The grant to rely on, where several permit."},
+            "ruling": {**_CODE, "description": "The ruling that answered an earlier referral."},
+            "consent": {**_CODE, "description": "Where the consent of the person concerned is."},
         },
-        optional=("fields", "limit", "grant"),
+        optional=("fields", "limit", "grant", "ruling", "consent"),
     )
+
+
+_TYPES: Final[Mapping[FieldType, Json]] = {
+    FieldType.TEXT: {"type": "string"},
+    FieldType.INTEGER: {"type": "integer"},
+    FieldType.DECIMAL: {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"},
+    FieldType.BOOLEAN: {"type": "boolean"},
+    FieldType.DATE: {"type": "string", "format": "date"},
+    FieldType.TIMESTAMP: {"type": "string", "format": "date-time"},
+}
+
+
+def listed_resources(catalogue: Catalogue) -> Json:
+    """Two schemas for each resource every member may know of: what it is asked by, and its rows.
+
+    A field that is masked leaves as text, or not at all, and any field may be null.
+    """
+    schemas: Json = {}
+    for (provider, name), resource in sorted(catalogue.resources.items()):
+        if resource.listed is not Listed.MEMBERS:
+            continue
+        fields = resource.fields.values()
+        schemas[f"{provider}.{name}.where"] = {
+            "title": f"{resource.name_en}: what it may be asked by",
+            "type": "object",
+            "minProperties": 1,
+            "properties": {each.name: _described(each) for each in fields if each.key},
+            "additionalProperties": False,
+        }
+        schemas[f"{provider}.{name}.row"] = {
+            "title": f"{resource.name_en}: one row",
+            "description": "Whichever of them the grant lets out. It may mask more: what it masks "
+            "is text, or null.",
+            "type": "object",
+            "properties": {each.name: _leaving(each) for each in fields},
+            "additionalProperties": False,
+        }
+    return schemas
+
+
+def _described(field: Field) -> Json:
+    return {
+        **_TYPES[field.type],
+        "title": field.name_zh,
+        "description": f"{field.sensitivity.value}; mask: {field.mask.value}",
+    }
+
+
+def _leaving(field: Field) -> Json:
+    described = _described(field)
+    if field.mask is not MaskRule.NONE:
+        described = {**described, "type": "string"}
+        for key in ("format", "pattern"):
+            described.pop(key, None)
+    return {**described, "type": [described["type"], "null"]}
+
+
+def listing() -> Json:
+    """The catalogue, as `authorize.listing` writes it."""
+    text = {"type": "string"}
+    words = {"type": "array", "items": text}
+    field = closed(
+        {
+            **dict.fromkeys(("name", "name_zh"), text),
+            "type": {"enum": [each.value for each in FieldType]},
+            "sensitivity": {"enum": [each.value for each in Sensitivity]},
+            "mask": {"enum": [each.value for each in MaskRule]},
+            "key": {"type": "boolean", "description": "Whether it may be asked by."},
+        }
+    )
+    purpose = closed(
+        {
+            **dict.fromkeys(("code", "name_zh", "name_en"), text),
+            "legal_bases": {"type": "object", "additionalProperties": text},
+        }
+    )
+    grant = closed(
+        {
+            "id": text,
+            "fields": words,
+            "row_limit": {"type": "integer", "minimum": 1},
+            "assurance": text,
+            "masks": {"type": "object", "additionalProperties": text},
+            "quota": words,
+            "refer": text,
+            "consent": {"const": True},
+            "matter": {"const": True},
+        },
+        optional=("masks", "quota", "refer", "consent", "matter"),
+    )
+    optional = (
+        "update_frequency", "joint_owners", "purposes", "grants", "not_shared_reason",
+    )  # fmt: skip
+    resource = closed(
+        {
+            **dict.fromkeys(("provider", "id", "name_zh", "name_en", "legal_ground"), text),
+            "version": {"type": "integer", "minimum": 1},
+            "sharing_class": {"enum": [each.value for each in SharingClass]},
+            "modes": words,
+            "row_limit": {"type": "integer", "minimum": 1},
+            "onward_sharing": {"type": "boolean"},
+            "fields": {"type": "array", "items": field},
+            "update_frequency": text,
+            "joint_owners": words,
+            "purposes": {"type": "array", "items": purpose},
+            "grants": {"type": "array", "items": grant},
+            "not_shared_reason": text,
+        },
+        optional=optional,
+    )
+    return closed({"rule_set": text, "resources": {"type": "array", "items": resource}})
 
 
 def answer() -> Json:
     """The answer, as `record.answer` writes it."""
     code = {"type": "string"}
-    return _closed(
+    return closed(
         {
             "exchange_id": {"type": "string", "format": "uuid"},
             "provider": code,
@@ -147,7 +269,7 @@ def answer() -> Json:
 def problem() -> Json:
     """Every problem document. Which members it has, its type decides."""
     recorded = [urn(kind) for kind in problems.EVERY if kind.recorded]
-    document = _closed(
+    document = closed(
         {
             "type": {"enum": [urn(kind) for kind in problems.EVERY]},
             "title": {"enum": _distinct(kind.title for kind in problems.EVERY)},
@@ -194,7 +316,7 @@ def example(kind: ProblemType) -> Json:
     return document | ({"instance": f"urn:uuid:{EXAMPLE_ID}", "entry": 41} if kind.recorded else {})
 
 
-def _closed(properties: Json, optional: Iterable[str] = ()) -> Json:
+def closed(properties: Json, optional: Iterable[str] = ()) -> Json:
     """An object with these members and no others, each of them required unless optional."""
     return {
         "type": "object",
