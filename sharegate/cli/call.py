@@ -63,6 +63,7 @@ class SignedRequest:
     url: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ def add_to(verbs: Verbs) -> None:
     parser.add_argument("--fields", help="comma-separated; default: all that the grant lets out")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--grant", help="the grant to rely on, where several permit")
+    parser.add_argument("--ruling", help="the ruling, or the referral it answers, to rely on")
+    parser.add_argument("--consent", help="where the consent of the person concerned is")
     parser.add_argument("--mode", default="query")
     parser.add_argument("--curl", action="store_true",
                         help="print a signed curl command, good for a minute")  # fmt: skip
@@ -124,6 +127,17 @@ def prepare(caller: CallerSettings, question: Mapping[str, object]) -> SignedReq
     Raises:
         Misconfigured: The key or the token cannot be read.
     """
+    return signed(caller, "POST", _PATH, _QUERY, msgspec.json.encode(question))
+
+
+def signed(
+    caller: CallerSettings, method: str, path: str, query: str, body: bytes
+) -> SignedRequest:
+    """Sign any request to the gateway.
+
+    Raises:
+        Misconfigured: The key or the token cannot be read.
+    """
     try:
         key = load_pem_private_key(caller.key.read_bytes(), password=None)
         token = caller.token.read_text(encoding="ascii").strip()
@@ -131,17 +145,16 @@ def prepare(caller: CallerSettings, question: Mapping[str, object]) -> SignedReq
         raise Misconfigured("key or token", str(error)) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise Misconfigured(str(caller.key), "is not an Ed25519 key")
-    body = msgspec.json.encode(question)
     digest, authorization = content_digest(body), f"Bearer {token}"
     signature = sign(
         key,
         key_id=caller.key_id,
         nonce=secrets.token_urlsafe(_NONCE_BYTES),
         created=int(time.time()),
-        method="POST",
+        method=method,
         authority=_authority(caller),
-        path=_PATH,
-        query=_QUERY,
+        path=path,
+        query=query,
         content_digest=digest,
         authorization=authorization,
     )
@@ -152,7 +165,8 @@ def prepare(caller: CallerSettings, question: Mapping[str, object]) -> SignedReq
         "Authorization": authorization,
         **signature,
     }
-    return SignedRequest(f"{caller.gateway}{_PATH}?{_QUERY}", headers, body)
+    url = f"{caller.gateway}{path}?{query}" if query else f"{caller.gateway}{path}"
+    return SignedRequest(url, headers, body, method)
 
 
 async def send(request: SignedRequest) -> Reply:
@@ -164,7 +178,9 @@ async def send(request: SignedRequest) -> Reply:
     try:
         async with (
             ClientSession(timeout=ClientTimeout(_SECONDS)) as session,
-            session.post(request.url, data=request.body, headers=request.headers) as response,
+            session.request(
+                request.method, request.url, data=request.body, headers=request.headers
+            ) as response,
         ):
             receipt = response.headers.get("ShareGate-Receipt")
             return Reply(
@@ -233,6 +249,9 @@ def _question(chosen: argparse.Namespace) -> dict[str, object]:
         question["limit"] = chosen.limit
     if chosen.grant is not None:
         question["grant"] = chosen.grant
+    for name in ("ruling", "consent"):
+        if getattr(chosen, name) is not None:
+            question[name] = getattr(chosen, name)
     return question
 
 

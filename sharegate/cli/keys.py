@@ -19,9 +19,12 @@ from sharegate.errors import Misconfigured
 
 _KINDS = {
     "log": "signs a log's checkpoints; prints its verifier key (give --origin)",
+    "rules": "signs rules or the registry; prints its verifier key (give --origin: a department's "
+    "id, or an administrator's name)",
     "member": "signs a department's requests (Ed25519)",
     "detail": "opens sealed details (X25519)",
 }
+_NAMED = frozenset({"log", "rules"})
 
 
 def add_to(verbs: Verbs) -> None:
@@ -31,7 +34,7 @@ def add_to(verbs: Verbs) -> None:
     for kind, meaning in _KINDS.items():
         one = kinds.add_parser(kind, help=meaning)
         one.add_argument("file", type=Path, help="where the private key goes; never overwritten")
-        one.add_argument("--origin", required=kind == "log", help="the log's name")
+        one.add_argument("--origin", required=kind in _NAMED, help="what it signs as")
         one.set_defaults(run=_run, kind=kind)
 
 
@@ -40,7 +43,7 @@ def _run(chosen: argparse.Namespace) -> int:
         print(b64encode(new_detail_key(chosen.file)).decode())
     else:
         key = new_signing_key(chosen.file)
-        if chosen.kind == "log":
+        if chosen.kind in _NAMED:
             print(SignerKey(chosen.origin, key).vkey)
         else:
             print(b64encode(key.public_key().public_bytes_raw()).decode())

@@ -5,12 +5,38 @@ import sys
 from collections.abc import Sequence
 
 from sharegate import __version__
-from sharegate.cli import audit, call, keys, serve, verify
+from sharegate.cli import (
+    break_glass,
+    call,
+    catalogue,
+    keys,
+    project,
+    registry,
+    ruling,
+    serve,
+    verify,
+)
+from sharegate.cli.audit import command as audit
 from sharegate.cli.demo import command as demo
 from sharegate.cli.doctor import command as doctor
+from sharegate.cli.policy import command as policy
 from sharegate.errors import ShareGateError
 
-_VERBS = (serve, call, verify, audit, keys, doctor, demo)
+_VERBS = (
+    serve,
+    call,
+    catalogue,
+    verify,
+    audit,
+    project,
+    keys,
+    policy,
+    registry,
+    ruling,
+    break_glass,
+    doctor,
+    demo,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

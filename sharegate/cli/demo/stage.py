@@ -1,6 +1,7 @@
 """The demo's stage: databases, keys, registry and settings, under one directory."""
 
 import secrets
+import shutil
 import socket
 import time
 from base64 import b64encode
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sharegate.audit.note import SignerKey
 from sharegate.cli.demo.departments import build_departments
 from sharegate.cli.keys import new_detail_key, new_signing_key
+from sharegate.cli.policy.sign import sign_policies
+from sharegate.cli.registry import sign_registry
 from sharegate.embedded import EmbeddedPostgres
 from sharegate.errors import Misconfigured
 from sharegate.identify.officer import MAX_LIFETIME_S, issue_token
@@ -26,12 +29,15 @@ DEPARTMENTS: Final = {
     "housing": ("住房和城乡建设局", "Housing Bureau", "li.na"),
     "tax": ("税务局", "Tax Bureau", "wang.fang"),
 }
+ADMINISTRATORS: Final = ("administrator-one", "administrator-two", "administrator-three")
+THRESHOLD: Final = 2
 _DEPARTMENT: Final = """
 [[department]]
 id = "{id}"
 name_zh = "{name_zh}"
 name_en = "{name_en}"
 detail_key = "{detail_key}"
+policy_keys = ["{policy_key}"]
 
 [[department.key]]
 key_id = "{id}-demo"
@@ -70,7 +76,7 @@ async def build_stage(place: Path, policies: Path, say: Callable[[str], None]) -
 
     Args:
         place: The demo's directory.
-        policies: The folder of policies to use.
+        policies: The folder of policies to copy and sign.
         say: Told of each slow step.
 
     Raises:
@@ -94,9 +100,11 @@ async def build_stage(place: Path, policies: Path, say: Callable[[str], None]) -
     exchange, admin = _port(place / "exchange.port"), _port(place / "admin.port")
     log_key = SignerKey(ORIGIN, _signing_key(place / "keys" / "log.pem")).vkey
     write_registry(place)
+    copy_policies(policies, place / "policies")
+    sign_everything(place)
     config = write_settings(
         place,
-        policies=policies,
+        policies=place / "policies",
         ports=(exchange, admin),
         audit_dsns=(append_dsn, read_dsn),
         sources=sources,
@@ -123,12 +131,17 @@ def write_settings(
     exchange, admin = ports
     append_dsn, read_dsn = audit_dsns
     tables = "".join(f'\n[sources.{name}]\ndsn = "{dsn}"\n' for name, dsn in sources.items())
+    administrators = ", ".join(
+        f'"{SignerKey(name, _signing_key(place / "keys" / f"{name}.pem")).vkey}"'
+        for name in ADMINISTRATORS
+    )
     config = place / "gateway.toml"
     config.touch(mode=0o600)
     config.write_text(
         f'policies = "{policies.resolve()}"\nregistry = "registry.toml"\n\n[listen]\n'
         f'exchange = "127.0.0.1:{exchange}"\nadmin = "127.0.0.1:{admin}"\n'
-        f'authority = "127.0.0.1:{exchange}"\n\n[audit_log]\norigin = "{ORIGIN}"\n'
+        f'authority = "127.0.0.1:{exchange}"\n\n[trust]\nadministrators = [{administrators}]\n'
+        f'threshold = {THRESHOLD}\n\n[audit_log]\norigin = "{ORIGIN}"\n'
         f'append_dsn = "{append_dsn}"\nread_dsn = "{read_dsn}"\n'
         f'signing_key = "keys/log.pem"\nstate = "state"\n{tables}',
         encoding="utf-8",
@@ -149,14 +162,47 @@ def write_registry(place: Path) -> None:
                 name_zh=name_zh,
                 name_en=name_en,
                 detail_key=_detail_key(keys / f"{name}.detail.pem"),
+                policy_key=SignerKey(name, _signing_key(keys / f"{name}.policy.pem")).vkey,
                 public=b64encode(member).decode(),
                 x=b64encode(issuer, altchars=b"-_").decode().rstrip("="),
             )
         )
     office = _detail_key(keys / "audit-office.detail.pem")
-    (place / "registry.toml").write_text(
-        f'audit_office_key = "{office}"\n' + "".join(departments), encoding="utf-8"
-    )
+    text = f'audit_office_key = "{office}"\n' + "".join(departments)
+    file = place / "registry.toml"
+    version, _, former = file.read_text("utf-8").partition("\n") if file.exists() else ("", "", "")
+    number = int(version.removeprefix("version = ")) if version.startswith("version = ") else 0
+    file.write_text(f"version = {number + (former != text)}\n{text}", encoding="utf-8")
+
+
+def copy_policies(ours: Path, folder: Path) -> None:
+    """Bring a copy of the policies up to date; notes that are there stay, to be signed on."""
+    for old in folder.rglob("*.*"):
+        if (
+            old.is_file()
+            and old.suffix != ".note"
+            and not (ours / old.relative_to(folder)).exists()
+        ):
+            old.unlink()
+    shutil.copytree(ours, folder, dirs_exist_ok=True)
+
+
+def sign_everything(place: Path, policies: Path | None = None) -> None:
+    """Sign the registry and the policies as each of those who must; the demo plays them all.
+
+    Args:
+        place: The demo's directory, with the keys.
+        policies: By default the copy in `place`.
+    """
+    keys = place / "keys"
+    policies = policies or place / "policies"
+    for name in ADMINISTRATORS[:THRESHOLD]:
+        _signing_key(keys / f"{name}.pem")
+        sign_registry(place / "registry.toml", keys / f"{name}.pem", name)
+        sign_policies(policies, keys / f"{name}.pem", name)
+    for name in DEPARTMENTS:
+        if (policies / name).is_dir():
+            sign_policies(policies / name, keys / f"{name}.policy.pem")
 
 
 def write_caller(place: Path, name: str, port: int, log_key: str) -> Path:

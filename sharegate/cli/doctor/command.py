@@ -17,6 +17,8 @@ from sharegate.cli.doctor.files import (
 )
 from sharegate.cli.doctor.finding import Finding, Verdict
 from sharegate.cli.doctor.listeners import check_listeners
+from sharegate.cli.doctor.projection import check_projection
+from sharegate.cli.doctor.signed import check_signed
 from sharegate.cli.doctor.sources import check_source
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.settings import Settings
@@ -56,12 +58,14 @@ async def examine(config: Path, clock: Callable[[], float] = time.time) -> list[
     found += findings
     rule_set, findings = check_policies(settings, registry)
     found += findings
+    found += check_signed(settings)
     key, findings = check_signing_key(settings.audit_log)
     found += findings
     found += check_state(settings.audit_log)
     # Sources and audit database at once: one that hangs does not keep the reader from the others.
     for findings in await asyncio.gather(
         check_audit_database(settings.audit_log, key, clock),
+        check_projection(settings.projection),
         *_sources(settings, rule_set, clock),
     ):
         found += findings

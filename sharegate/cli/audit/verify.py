@@ -22,10 +22,8 @@ class LogUnreadable(ShareGateError):
     """The audit log's database gives no answer."""
 
 
-def add_to(verbs: Verbs) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("audit", help="work on the audit log")
-    acts = parser.add_subparsers(required=True, metavar="ACT")
+def add_to(acts: Verbs) -> None:
+    """Add the act."""
     act = acts.add_parser("verify", help="re-hash every entry; name the first that is not right")
     config_argument(act)
     act.set_defaults(run=_run)

@@ -1,0 +1,12 @@
+"""``sharegate audit``: its acts."""
+
+from sharegate.cli.audit import search, show, verify
+from sharegate.cli.options import Verbs
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("audit", help="work on the audit log")
+    acts = parser.add_subparsers(required=True, metavar="ACT")
+    for act in (verify, search, show):
+        act.add_to(acts)

@@ -1,0 +1,1 @@
+"""``sharegate policy``: how a provider looks after its own rules."""
