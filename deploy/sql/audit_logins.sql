@@ -1,9 +1,11 @@
--- The two logins of a gateway in the audit log's database. Run as a superuser there, once, after
+-- The logins of a gateway, a projection and auditors in the audit log's database. Run as a superuser there, once, after
 -- `sharegate migrate --config FILE --dsn DSN`, which makes the roles they are granted:
 --
 --     psql sharegate -f audit_logins.sql
 --     psql sharegate -c '\password sharegate_appender'
 --     psql sharegate -c '\password sharegate_reader'
+--     psql sharegate -c '\password sharegate_projector'
+--     psql sharegate -c '\password sharegate_auditor'
 
 -- Calls the append function; reads and writes no table.
 create role sharegate_appender
@@ -24,10 +26,24 @@ create role sharegate_reader
 alter role sharegate_reader set default_transaction_read_only = on;
 alter role sharegate_reader set statement_timeout = '10s';
 
+-- Reads leaves and their tokens, never a sealed detail; writes what auditors search.
+create role sharegate_projector
+    login nosuperuser nocreatedb nocreaterole noreplication nobypassrls
+    in role sharegate_project;
+alter role sharegate_projector set idle_in_transaction_session_timeout = '60s';
+
+-- Reads for auditors; writes nothing. Its password is theirs: the command that uses it writes an
+-- entry first, psql does not.
+create role sharegate_auditor
+    login nosuperuser nocreatedb nocreaterole noreplication nobypassrls
+    in role sharegate_audit;
+alter role sharegate_auditor set default_transaction_read_only = on;
+alter role sharegate_auditor set statement_timeout = '30s';
+
 do $$
 begin
     execute format('revoke all on database %I from public', current_database());
-    execute format('grant connect on database %I to sharegate_appender, sharegate_reader',
-                   current_database());
+    execute format('grant connect on database %I to sharegate_appender, sharegate_reader, '
+                   'sharegate_projector, sharegate_auditor', current_database());
 end
 $$;
