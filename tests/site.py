@@ -27,6 +27,8 @@ from sharegate.cli.demo.departments import build_departments
 from sharegate.cli.demo.stage import (
     DEPARTMENTS,
     ORIGIN,
+    copy_policies,
+    sign_everything,
     write_caller,
     write_registry,
     write_settings,
@@ -40,6 +42,8 @@ from tests.postgres import on_a_thread
 PERSONS = 600
 POLICIES = Path(__file__).parents[1] / "policies"
 READY_SECONDS = 30
+AT_START = 5
+"""Entries that a new site's first gateway writes: the registry, the common rules, each provider."""
 
 
 def free_port() -> int:
@@ -128,7 +132,7 @@ class Site:
         ports = free_port(), free_port()
         home = self.place / f"gateway-{len(self.gateways)}"
         home.mkdir()
-        for shared in ("keys", "registry.toml", "state"):
+        for shared in ("keys", "registry.toml", "registry.note", "state"):
             (home / shared).symlink_to(self.place / shared)
         (home / "callers").mkdir()
         config = write_settings(
@@ -180,6 +184,8 @@ def site_on(server: EmbeddedPostgres, sources_on: EmbeddedPostgres | None = None
         (place / folder).mkdir()
     log_key = SignerKey(ORIGIN, new_signing_key(place / "keys" / "log.pem")).vkey
     write_registry(place)
+    copy_policies(POLICIES, place / "policies")
+    sign_everything(place)
     site = Site(
         place=place,
         server=server,
@@ -194,6 +200,7 @@ def site_on(server: EmbeddedPostgres, sources_on: EmbeddedPostgres | None = None
         ),
         people=people_of_the_story(invent_town(persons=PERSONS)),
         log_key=log_key,
+        policies=place / "policies",
     )
     try:
         yield site

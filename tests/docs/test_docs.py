@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import NoneType, UnionType
 
 import msgspec
 import pytest
@@ -9,10 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from sharegate.cli.main import _VERBS, main
 from sharegate.errors import Unavailable
+from sharegate.metrics import Metrics
 from sharegate.model.decision import Reason
-from sharegate.observe import Metrics
 from sharegate.record.entry import Kind, Label
-from sharegate.settings import Settings, SourceSettings
+from sharegate.settings import KeeperSettings, Settings, SourceSettings
 from sharegate.web import problems
 
 ROOT = Path(__file__).parents[2]
@@ -25,18 +26,26 @@ PAGES = sorted(
     if not {".venv", ".demo", ".cache", ".pytest_cache"} & set(page.relative_to(ROOT).parts)
 )
 
+NAMED = {
+    "sources": SourceSettings,
+    "case_systems": KeeperSettings,
+    "consent_registers": KeeperSettings,
+}
+
 
 def settings_rows(kind, prefix=""):
     for field in msgspec.structs.fields(kind):
         annotated = field.type
         described = [m.description for m in getattr(annotated, "__metadata__", ()) if m.description]
         plain = getattr(annotated, "__origin__", annotated)
+        if isinstance(plain, UnionType):  # a table that may be left out
+            plain = next(each for each in plain.__args__ if each is not NoneType)
         name = prefix + field.encode_name
         if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
             yield from settings_rows(plain, f"{name}.")
-        elif name == "sources":
-            yield "sources.NAME", described[-1]
-            yield from settings_rows(SourceSettings, "sources.NAME.")
+        elif name in NAMED:
+            yield f"{name}.NAME", described[-1]
+            yield from settings_rows(NAMED[name], f"{name}.NAME.")
         else:
             yield name, described[-1]
 

@@ -102,6 +102,7 @@ def draft(text=b"{}", *, key=None, signed_at=0, exchange_id: UUID | None = None)
         core=text,
         sealed=b"sealed " + text,
         wrapped=b"wrapped",
+        blind=b"blind " + text,
     )
 
 

@@ -15,7 +15,7 @@ from sharegate.record.postgres import PostgresAuditLog
 from sharegate.record.reader import PostgresReader
 from tests.integration.audit_database import ask, draft, make, make_on, until, until_usable
 
-APPEND = "select * from sharegate.append($1, $2, $3, $4, $5, $6, $7)"
+APPEND = "select * from sharegate.append($1, $2, $3, $4, $5, $6, $7, $8)"
 TABLES = ["head", "entry", "replay", "checkpoint", "subtree", "migration"]
 WRITES = [
     "insert into sharegate.{0} select * from sharegate.{0}",
@@ -41,6 +41,7 @@ def batch(*drafts, announce=False):
         [each.core for each in drafts],
         [each.sealed for each in drafts],
         [each.wrapped for each in drafts],
+        [each.blind for each in drafts],
         announce,
     )
 
@@ -127,8 +128,9 @@ async def test_a_batch_names_the_fate_of_each_in_order(log_database, order):
     kept = [known, *(drafts[each] for each in order if each in "ab")]
     rows = await log_database.ask("select * from sharegate.entry order by seq")
     assert [
-        (r["exchange_id"], parse_leaf(r["leaf"]).core, r["sealed"], r["wrapped"]) for r in rows
-    ] == [(each.exchange_id, each.core, each.sealed, each.wrapped) for each in kept]
+        (r["exchange_id"], parse_leaf(r["leaf"]).core, r["sealed"], r["wrapped"], r["blind"])
+        for r in rows
+    ] == [(each.exchange_id, each.core, each.sealed, each.wrapped, each.blind) for each in kept]
     assert isinstance(verify_chain([r["leaf"] for r in rows]), Frontier)
 
 

@@ -19,7 +19,7 @@ from sharegate.record.migrate import migrate
 from sharegate.settings import AuditLogSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-UNIT = DEPLOY / "sharegate.service"
+UNITS = [DEPLOY / "sharegate.service", DEPLOY / "sharegate-project.service"]
 
 
 async def execute(dsn, *statements):
@@ -64,7 +64,8 @@ async def test_a_role_made_by_the_script_passes_the_gateways_own_check(database)
 
 
 async def test_the_logins_made_by_the_script_are_right_for_the_audit_log(database, tmp_path):
-    names = {old: f"{database.name}_{old}" for old in ("sharegate_appender", "sharegate_reader")}
+    logins = [f"sharegate_{who}" for who in ("appender", "reader", "projector", "auditor")]
+    names = {old: f"{database.name}_{old}" for old in logins}
     script = (DEPLOY / "sql" / "audit_logins.sql").read_text()
     for old, new in names.items():
         script = script.replace(old, new)
@@ -74,7 +75,7 @@ async def test_the_logins_made_by_the_script_are_right_for_the_audit_log(databas
     for name in names.values():
         await connection.execute(f"alter role {name} password 'secret'")
     await connection.close()
-    append_dsn, read_dsn = (database.dsn(name, "secret") for name in names.values())
+    append_dsn, read_dsn, *_ = (database.dsn(name, "secret") for name in names.values())
     settings = AuditLogSettings(
         origin=ORIGIN,
         append_dsn=append_dsn,
@@ -91,13 +92,13 @@ async def test_the_logins_made_by_the_script_are_right_for_the_audit_log(databas
                       *(f"drop role {name}" for name in names.values()))  # fmt: skip
 
 
-@pytest.fixture
-def unit(tmp_path):
-    """The unit as it would be where its program is installed."""
+@pytest.fixture(params=UNITS, ids=lambda unit: unit.name)
+def unit(tmp_path, request):
+    """A unit as it would be where its program is installed."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not here, so the unit was not looked at")
-    text = re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={sys.executable}", UNIT.read_text())
-    path = tmp_path / UNIT.name
+    text = re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={sys.executable}", request.param.read_text())
+    path = tmp_path / request.param.name
     path.write_text(text)
     return path
 

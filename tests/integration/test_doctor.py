@@ -18,12 +18,13 @@ from sharegate.cli.doctor.finding import Verdict, address_of
 from sharegate.cli.keys import new_signing_key
 from sharegate.consortium.memory import LogState, SignerMemory
 from tests.postgres import on_a_thread, reachable_directory
-from tests.site import free_port
+from tests.site import AT_START, free_port
 
 MEMORY = "signer.memory"
 CHECKED = (
-    "settings", "settings file", "registry", "policies", "policies and sources", "signing key",
-    "state directory", "append login", "append role", "read login", "read role", "schema",
+    "settings", "settings file", "registry", "policies", "policies and sources", "trust",
+    "signed sets", "signing key", "state directory", "append login", "append role", "read login",
+    "read role", "schema",
     "durability", "appending", "origin", "checkpoint", "signer's memory", "source housing",
     "source housing, role", "resource tax/incomes", "clock of source tax",
     "clock of audit database", "listen.exchange", "listen.admin", "listen.authority",
@@ -152,6 +153,8 @@ def test_a_file_that_is_no_settings_file_is_one_fault(tmp_path):
         ('"registry.toml"', '"keys"', "registry", "keys"),
         ('authority = "', 'authority = "https://', "listen.authority", "without scheme"),
         ("[sources.tax]", "[sources.taxes]", "policies and sources", "[sources.tax]"),
+        ("threshold = 2", "threshold = 4", "trust", "more than the 3 administrators"),
+        ("administrator-one+", "administrator-1+", "trust", "is no verifier key"),
     ],
 )
 async def test_a_wrong_setting_is_named(variant, grown_site, old, new, what, says):
@@ -197,6 +200,26 @@ async def test_a_signing_key_that_others_may_read_or_that_is_another(variant, gr
         (keys / "log.pem").chmod(0o600)
     assert list(found) == ["signing key"]
     assert "0640 is wider than 0600" in found["signing key"]
+
+
+async def test_rules_that_nobody_signed_or_that_are_older(variant, grown_site):
+    grants = grown_site.policies / "tax" / "grants.csv"
+    before = grants.read_bytes()
+    grants.write_bytes(before + b"\n")
+    try:
+        found = wrongs(await examine(grown_site.gateways[0].config))
+    finally:
+        grants.write_bytes(before)
+    assert "was signed over another grants.csv" in found["signed sets"]
+    versions = grown_site.place / "state" / "versions.toml"
+    known = versions.read_text()
+    versions.write_text(known.replace("version = 1", "version = 2"))
+    try:
+        found = wrongs(await examine(grown_site.gateways[0].config))
+    finally:
+        versions.write_text(known)
+    assert list(found) == ["signed sets"]
+    assert "is version 1, and 2 was in force" in found["signed sets"]
 
 
 async def test_files_that_decide_and_that_others_may_write(variant, grown_site):
@@ -249,7 +272,7 @@ async def test_an_entry_altered_under_the_signature(variant, site):
     await admin.execute("update sharegate.entry set leaf = leaf || 'x'")
     await admin.close()
     found = wrongs(await examine(gateway.config))
-    assert "entry 0 is not the one that was signed" in found["signer's memory"]
+    assert f"entry {AT_START} is not the one that was signed" in found["signer's memory"]
 
 
 @pytest.mark.parametrize(

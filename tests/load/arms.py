@@ -5,8 +5,9 @@ Each runs as a process of its own until its input ends, so none outlives the ben
 - ``plain``: what everyone writes. aiohttp, `asyncpg.create_pool()`, `fetch`, `json_response`.
 - ``best``: what nobody can do without losing something: the first-come-first-served checkout and
   prepared statements of :mod:`sharegate.fetch.checkout`; no authorization, no audit log.
-- ``channel``: the gateway, but for one thing: the department is known from the connection, as
-  mutual TLS will give it, and not from a signature. The officer's token is still checked.
+- ``channel``: the gateway on connections whose client certificate is registered: the department
+  is known from the connection, not from a signature. The officer's token is still checked. No
+  TLS is spoken, as the bare handlers speak none; the certificate's name is put in its place.
 - ``signed``: the gateway as `sharegate serve` runs it.
 - ``naive``: all that the gateway does in the obvious way: default pools, stock Casbin over the
   few grants of the repository (at 100,000 each decision takes a third of a second), one INSERT an
@@ -33,10 +34,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sharegate import app
 from sharegate.fetch.checkout import Checkout, Link
 from sharegate.identify.identify import Identify
-from sharegate.identify.officer import OfficerTokens
 from sharegate.identify.registry import load_registry
-from sharegate.model.party import Caller, DepartmentId, KeyId
-from sharegate.model.passage import Arrived, Identified
 from sharegate.observe import LogLines
 from sharegate.settings import Settings, load_settings
 from sharegate.web.exchange import _arrived
@@ -50,6 +48,7 @@ KEPT = """create table if not exists entry (
     seq bigserial primary key, exchange_id uuid not null unique, entry bytea not null,
     signature bytea not null)"""
 CONNECTIONS = 8
+THUMBPRINT = "00" * 32
 Handle = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -73,29 +72,6 @@ class Order:
     settings: str
     grants: str
     profile: str | None = None
-
-
-class FromTheConnection:
-    """Stands where `Identify` stands and takes the department from the connection."""
-
-    def __init__(self, registry: object, *, authority: str, audience: str) -> None:
-        self._tokens = OfficerTokens(registry.issuers, audience=audience)  # type: ignore[attr-defined]
-        self._peer, self._certificate = DepartmentId("civil-affairs"), KeyId("civil-affairs-demo")
-
-    def __call__(self, arrived: Arrived) -> Identified:
-        token = arrived.headers["authorization"].removeprefix("Bearer ")
-        officer = self._tokens.officer(token, arrived.at)
-        assert officer.department == self._peer
-        return Identified(
-            exchange_id=arrived.exchange_id,
-            at=arrived.at,
-            caller=Caller(self._peer, officer.id, self._certificate, officer.issuer),
-            signed_at=arrived.at,
-            # A channel keeps off replays by itself: each request is one of its own.
-            replay_key=sha256(b"channel" + arrived.exchange_id.bytes).digest(),
-            body=arrived.body,
-            body_digest=sha256(arrived.body).digest(),
-        )
 
 
 @asynccontextmanager
@@ -149,10 +125,10 @@ async def naive(order: Order) -> AsyncIterator[Handle]:
         await entries.execute(KEPT)
 
         async def handle(request: web.Request) -> web.Response:
-            identified = identify(_arrived(request, await request.read()))
+            identified = identify(_arrived(request, await request.read(), ()))
             asked = json.loads(identified.body)
             names = [asked[name] for name in ("provider", "resource", "mode", "purpose")]
-            if not enforcer.enforce(identified.caller.consumer, *names):
+            if not enforcer.enforce(identified.caller.consumer, "", *names):
                 return web.json_response({}, status=403)
             rows = await source.fetch(QUERY, asked["where"]["owner_id_number"])
             answer = json.dumps({"rows": [dict(row) for row in rows]})
@@ -175,8 +151,8 @@ def stock_rules(folder: Path) -> list[list[str]]:
     rules = []
     for path in sorted(folder.glob("*/grants.csv")):
         for line in path.read_text(encoding="utf-8").splitlines()[1:]:
-            name, effect, consumer, resource, mode, purpose, *_ = line.split(",")
-            rules.append([name, consumer, path.parent.name, resource, mode, purpose, effect])
+            name, effect, consumer, post, resource, mode, purpose, *_ = line.split(",")
+            rules.append([name, consumer, post, path.parent.name, resource, mode, purpose, effect])
     return rules
 
 
@@ -197,7 +173,8 @@ async def _bare(order: Order) -> AsyncIterator[None]:
 
 def _gateway(order: Order, settings: Settings) -> AbstractAsyncContextManager[app.Running]:
     if order.kind == "channel":
-        app.Identify = FromTheConnection  # type: ignore[assignment,misc]
+        # What TLS would say of each connection; the bare handlers speak none either.
+        app.no_channel = lambda _: (THUMBPRINT,)  # type: ignore[assignment]
     return app.running(settings, LogLines(logging.getLogger("sharegate")))
 
 

@@ -5,20 +5,22 @@ import tomllib
 from itertools import islice, product
 from pathlib import Path
 
-BUREAUS = 600
-PURPOSES = 30
+BUREAUS = 5000  # each of four classes: 20,000 role links
+PURPOSES = 3
 NORM = "bench-norm"
 _DEPARTMENT = """
 [[department]]
 id = "{id}"
 name_zh = "第{number}局"
 name_en = "Bureau {number}"
+level = "county"
+region = "{region}"
 """
 
 
 def bureau(number: int) -> str:
     """The id of a department that only asks."""
-    return f"bureau-{number:03d}"
+    return f"bureau-{number:04d}"
 
 
 def purpose(number: int) -> str:
@@ -28,7 +30,10 @@ def purpose(number: int) -> str:
 
 def registered_bureaus() -> str:
     """What the registry file needs besides, so that the grants' consumers are members."""
-    return "".join(_DEPARTMENT.format(id=bureau(n), number=n) for n in range(BUREAUS))
+    return "".join(
+        _DEPARTMENT.format(id=bureau(n), number=n, region=f"{10 + n // 100:02d}01{1 + n % 99:02d}")
+        for n in range(BUREAUS)
+    )
 
 
 def write_policies(ours: Path, folder: Path, grants: int) -> Path:
@@ -57,8 +62,8 @@ def write_policies(ours: Path, folder: Path, grants: int) -> Path:
         islice(numbers, grants - written)
     ):
         lines[provider].append(
-            f"g{n:06d},allow,{bureau(consumer)},{resource},query,{purpose(why)},{fields},{rows},"
-            "2025-08-01,2031-01-01\n"
+            f"g{n:06d},allow,{bureau(consumer)},*,{resource},query,{purpose(why)},{fields},,,{rows},"
+            ",channel,,,PIA-1,2025-08-01,2031-01-01\n"
         )
     for provider, path in tables.items():
         with path.open("a", encoding="utf-8") as table:

@@ -78,7 +78,7 @@ class Decisions:
         if number % 3 == 2:  # now and then one that nobody granted
             question = question._replace(consumer="nobody")
         began = perf_counter()
-        permitted, rule = self._stock.enforce_ex(*question[:5])
+        permitted, rule = self._stock.enforce_ex(*question[:6])
         took = perf_counter() - began
         ours = self._many._decide(question, AT)
         alike = rule[:1] == [ours.id] if isinstance(ours, Grant) else not permitted
@@ -89,10 +89,11 @@ class Decisions:
 def _question(grant: Grant) -> Question:
     return Question(
         consumer="civil-affairs" if grant.consumer == "*" else grant.consumer,
+        officer="",
         provider=grant.provider,
         resource=grant.resource,
         mode="query",
-        purpose="tax-collection" if grant.purpose == "*" else grant.purpose,
+        purpose="tax-collection" if "*" in grant.purposes else grant.purposes[0],
         needs=(),
         named=None,
     )

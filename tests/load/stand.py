@@ -15,11 +15,11 @@ import asyncpg
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sharegate.audit.chain import parse_leaf
-from sharegate.cli.demo.stage import ORIGIN
+from sharegate.cli.demo.stage import ORIGIN, sign_everything
 from sharegate.embedded import EmbeddedPostgres
 from sharegate.identify.officer import issue_token
 from sharegate.record.migrate import provision
-from tests.load.arms import Order
+from tests.load.arms import THUMBPRINT, Order
 from tests.load.grants import registered_bureaus, write_policies
 from tests.load.parts import Sample
 from tests.postgres import on_a_thread, reachable_directory, remove_abandoned, stopped_at_the_end
@@ -143,7 +143,8 @@ class Stand:
                 people=site.people,
                 log_key=site.log_key,
             )
-            (home / "registry.toml").symlink_to(self.site.place / "registry.toml")
+            for name in ("registry.toml", "registry.note"):
+                (home / name).symlink_to(self.site.place / name)
         site.policies = self.policies
         gateway = site.gateway()
         port = int(gateway.exchange_url.rpartition(":")[2])
@@ -173,6 +174,16 @@ class Stand:
         }
 
 
+_NEXT = '\n[[department]]\nid = "housing"'
+_CERTIFICATE = f"""
+[[department.certificate]]
+key_id = "civil-affairs-channel"
+thumbprint = "{THUMBPRINT}"
+not_before = 2025-01-01T00:00:00Z
+not_after = 2035-01-01T00:00:00Z
+"""
+
+
 @contextlib.contextmanager
 def standing(grants: int) -> Iterator[Stand]:
     """Build it all; leave nothing behind, neither processes nor files."""
@@ -183,9 +194,12 @@ def standing(grants: int) -> Iterator[Stand]:
         stack.enter_context(stopped_at_the_end(server))
         on_a_thread(server.start())
         site = stack.enter_context(site_on(server))
-        with (site.place / "registry.toml").open("a", encoding="utf-8") as registry:
-            registry.write(registered_bureaus())
+        registry = site.place / "registry.toml"
+        text = registry.read_text(encoding="utf-8") + registered_bureaus()
+        text = text.replace(_NEXT, _CERTIFICATE + _NEXT)
+        registry.write_text(text, encoding="utf-8")
         policies = write_policies(POLICIES, place / "policies", grants)
+        sign_everything(site.place, policies)
         on_a_thread(_run(server.dsn(), "create database bench"))
         stand = Stand(server, site, policies, _spawn("tests.load.asker"))
         try:

@@ -72,7 +72,7 @@ def test_one_small_run_of_everything(capsys, monkeypatch):
 def test_as_many_grants_as_wanted_each_with_a_key_of_its_own(tmp_path):
     folder = grants.write_policies(POLICIES, tmp_path / "policies", 1000)
     lines = [
-        (path.parent.name, *line.split(",")[2:6])
+        (path.parent.name, line.split(",")[2], *line.split(",")[4:7])
         for path in folder.glob("*/grants.csv")
         for line in path.read_text(encoding="utf-8").splitlines()[1:]
     ]

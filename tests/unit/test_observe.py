@@ -13,19 +13,28 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sharegate.errors import AuditLogUnavailable, Unavailable, Unproven
 from sharegate.fetch.source import Trouble
+from sharegate.metrics import Metrics
 from sharegate.model.catalogue import SourceName
 from sharegate.model.decision import Reason
+from sharegate.model.signed import Fault
 from sharegate.observe import (
     AuditLogState,
     Committed,
     Exchanged,
+    IssuerKeys,
     Lifecycle,
     LogLines,
-    Metrics,
     NotBelieved,
     NotRecorded,
     Observation,
+    Projected,
+    ProjectionState,
+    ReferralsListed,
+    ReviewsOverdue,
     RuleSetLoaded,
+    RulesRefused,
+    Settling,
+    SettlingFailed,
     Signed,
     SourceFailed,
     Stage,
@@ -57,6 +66,8 @@ SEEN = [
         {'sharegate_exchanges_total{reason="no-grant"}': 1},
         None,
     ),
+    (ReferralsListed(), {"sharegate_referrals_listed_total": 1}, None),
+    (ReviewsOverdue(2), {"sharegate_break_glass_overdue": 2}, None),
     (
         Committed(7, 0.004),
         {"sharegate_commit_entries_sum": 7, "sharegate_commit_seconds_sum": 0.004},
@@ -97,7 +108,26 @@ SEEN = [
         {'sharegate_source_failures_total{kind="down",source="tax"}': 1},
         logging.WARNING,
     ),
-    (RuleSetLoaded("ab12", 12, 0.1), {"sharegate_grants": 12}, logging.INFO),
+    (
+        SettlingFailed(Settling.QUOTA, "the database is not reachable"),
+        {'sharegate_settling_failures_total{step="quota"}': 1},
+        logging.WARNING,
+    ),
+    (
+        RuleSetLoaded("ab12", 12, 0.1),
+        {"sharegate_grants": 12, "sharegate_rules_loaded_total": 1},
+        logging.INFO,
+    ),
+    (
+        RulesRefused(Fault.ALTERED, "tax/policy.note", "was signed over another grants.csv"),
+        {'sharegate_rules_refused_total{fault="altered"}': 1},
+        logging.WARNING,
+    ),
+    (Projected(40), {"sharegate_projection_size": 40}, None),
+    (ProjectionState(usable=True, detail="filled again"), {}, logging.INFO),
+    (ProjectionState(usable=False, detail="entry 3: altered"), {}, logging.WARNING),
+    (IssuerKeys(usable=True, detail="https://o.example gives its keys again"), {}, logging.INFO),
+    (IssuerKeys(usable=False, detail="https://o.example answers 500"), {}, logging.WARNING),
     (Lifecycle("started", "127.0.0.1:8080"), {}, logging.INFO),
 ]
 
@@ -213,7 +243,11 @@ def test_the_only_labels_are_of_closed_lists_or_of_the_configuration():
     metrics = Metrics(registry)
     for seen, _, _ in SEEN:
         metrics(seen)
-    assert label_names(series(registry)) == {"reason", "stage", "le", "source", "kind"}
+    assert label_names(series(registry)) == {
+        "reason", "stage", "le", "source", "kind", "step", "fault",
+    }  # fmt: skip
+    assert get_type_hints(RulesRefused)["fault"] is Fault
+    assert get_type_hints(SettlingFailed)["step"] is Settling
     assert issubclass(get_type_hints(Exchanged)["reason"].__args__[0], StrEnum)
     assert issubclass(get_type_hints(NotBelieved)["reason"], StrEnum)
     assert issubclass(get_type_hints(NotRecorded)["reason"], StrEnum)
@@ -251,5 +285,5 @@ def test_no_observation_has_a_field_for_who_asked_or_about_whom():
     names = {field.name for kind in get_args(Observation) for field in fields(kind)}
     assert names == {
         "reason", "rows", "seconds", "entries", "size", "at", "usable", "what", "detail", "source",
-        "kind", "rule_set", "grants",
+        "kind", "rule_set", "grants", "step", "fault", "place", "count",
     }  # fmt: skip

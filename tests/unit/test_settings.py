@@ -15,10 +15,16 @@ from sharegate.errors import Misconfigured
 from sharegate.identify.registry import load_registry
 from sharegate.settings import (
     AuditLogSettings,
+    ConfirmSettings,
+    KeeperSettings,
     Limits,
     Listen,
+    ProjectionSettings,
+    QuotaSettings,
     Settings,
     SourceSettings,
+    Tls,
+    TrustSettings,
     examine_settings,
     load_settings,
 )
@@ -28,8 +34,15 @@ EXAMPLE = ROOT / "deploy" / "gateway.example.toml"
 TABLES = {
     "": Settings,
     "listen": Listen,
+    "listen.tls": Tls,
+    "trust": TrustSettings,
     "audit_log": AuditLogSettings,
     "sources.tax": SourceSettings,
+    "projection": ProjectionSettings,
+    "quotas": QuotaSettings,
+    "confirm": ConfirmSettings,
+    "case_systems.tax": KeeperSettings,
+    "consent_registers.tax": KeeperSettings,
     "limits": Limits,
 }
 GOOD = """\
@@ -39,6 +52,12 @@ registry = "/etc/registry.toml"
 exchange = "127.0.0.1:8080"
 admin = "[::1]:9080"
 authority = "sharegate.example"
+[listen.tls]
+certificate = "tls.pem"
+key = "tls.key"
+[trust]
+administrators = ["one", "two", "three"]
+threshold = 2
 [audit_log]
 origin = "sharegate.example/log"
 append_dsn = "postgresql://a:canary@h/d"
@@ -47,6 +66,19 @@ signing_key = "keys/log.pem"
 state = "../state"
 [sources.tax]
 dsn = "postgresql://t:canary@h/d"
+[projection]
+dsn = "postgresql://p:canary@h/d"
+search_dsn = "postgresql://s:canary@h/d"
+[quotas]
+time_zone = "UTC"
+[confirm]
+signing_key = "keys/confirm.pem"
+[case_systems.tax]
+url = "https://canary.example/confirm"
+public = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+[consent_registers.tax]
+url = "http://127.0.0.1:1/canary"
+public = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 [limits]
 body_bytes = 1024
 """
@@ -88,11 +120,19 @@ def test_relative_paths_are_relative_to_the_file(write, tmp_path, monkeypatch):
 
 
 def test_every_setting_is_described():
-    tables = {"listen", "audit_log", "limits"}  # whose own docstrings say what they are
+    tables = {
+        "listen",
+        "trust",
+        "audit_log",
+        "projection",
+        "quotas",
+        "confirm",
+        "limits",
+    }  # whose own docstrings say what they are
     bare = [
         (place, name)
         for place, name, text, _ in described()
-        if not text and not (place == "" and name in tables)
+        if not text and not (place == "" and name in tables) and (place, name) != ("listen", "tls")
     ]
     assert bare == []
 
@@ -163,6 +203,10 @@ def test_every_table_with_a_fault_is_named(write):
         ("127.0.0.1:8080", "http://127.0.0.1:80", "exchange"),
         ("sharegate.example/log", "two words", "origin"),
         ("sharegate.example/log", "a+b", "origin"),
+        ("https://canary", "http://canary", "case_systems.tax.*url"),
+        ("1:1/canary", "1:1@canary.example", "consent_registers.tax.*url"),
+        ('AAA="\n[consent', 'AAB="\n[consent', "case_systems.tax.*public"),
+        ('signing_key = "keys/confirm.pem"', "seconds = 1.0", "confirm: needs signing_key"),
         ("body_bytes = 1024", "body_bytes = 1", "limits.*body_bytes"),
         ("body_bytes = 1024", "body_bytes = true", "limits.*body_bytes"),
         ("body_bytes = 1024", "drain_seconds = nan", "limits.*drain_seconds"),
@@ -260,9 +304,11 @@ def comments_before_keys(text):
 def test_the_example_says_of_every_setting_what_the_setting_says_of_itself():
     annotated = comments_before_keys(EXAMPLE.read_text())
     for place, name, text, required in described():
-        if place == "" and name in {"listen", "audit_log", "sources", "limits"}:
+        if place == "" and name not in {"policies", "registry"}:
             continue
-        where = place.replace("sources.tax", "sources.civil-affairs")
+        if (place, name) == ("listen", "tls"):
+            continue
+        where = place.replace("s.tax", "s.civil-affairs")
         assert text in annotated[where, name], (place, name)
         assert annotated[where, name].endswith("Optional.") is not required, (place, name)
 
