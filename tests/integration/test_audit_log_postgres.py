@@ -188,7 +188,7 @@ async def test_who_reads_can_look_and_not_call(log_database):
     for table in TABLES:
         await ask(log_database.read, f"select from sharegate.{table}")
     for call in (
-        "append('{}', '{}', '{}', '{}', '{}', '{}', false)",
+        "append('{}', '{}', '{}', '{}', '{}', '{}', '{}', false)",
         "keep_checkpoint(1, 'n', '{}', '{}', '{}', false)",
         "forget_replays(0)",
         "usable()",
