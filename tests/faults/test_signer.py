@@ -32,6 +32,7 @@ from sharegate.consortium.signer import Signer
 from sharegate.errors import AuditLogUnavailable, LogDiverged
 from sharegate.settings import load_settings
 from tests.faults.callers import PATIENCE_SECONDS, asking, assert_kept, assert_refused
+from tests.site import AT_START
 
 SLOT = 4096
 
@@ -109,7 +110,8 @@ async def test_a_restored_database_is_refused_at_the_start(apart):
     await asked(apart, 2)
     assert gateway.stop() == 0
     await put_back(apart.server, copy)
-    assert "the database is behind: 3 entries, but 5 were signed" in refuses_to_start(gateway)
+    behind = f"the database is behind: {AT_START + 3} entries, but {AT_START + 5} were signed"
+    assert behind in refuses_to_start(gateway)
 
 
 async def test_a_database_restored_under_a_running_gateway_freezes_it(apart):
@@ -179,7 +181,10 @@ def test_a_torn_slot_leaves_the_state_before_it(signed_log):
     [
         (lambda older, now: None, "and the signer's memory is missing"),
         (lambda older, now: b"", "and the signer's memory is missing"),
-        (lambda older, now: older, "the signer's memory is behind: it ends at 1, but a checkpoint"),
+        (
+            lambda older, now: older,
+            f"the signer's memory is behind: it ends at {AT_START + 1}, but a checkpoint",
+        ),
         (lambda older, now: torn(now, newest_slot(now)), "the signer's memory is behind"),
         (lambda older, now: torn(torn(now, 0), SLOT), "is damaged"),
         (lambda older, now: bytes(2 * SLOT), "is damaged"),
