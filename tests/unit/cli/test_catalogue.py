@@ -77,8 +77,8 @@ def test_a_resource_is_shown_with_its_terms():
         "  for review  复核  Review",
         "    by norm-one  《办法一》",
         (
-            "  housing-001 lets out area; at most 10 rows; area masked redact; quota officer/day=5; "
-            "signed; an officer decides heirs; with consent; with the matter confirmed"
+            "  housing-001 lets out area; at most 10 rows; area masked redact; quota officer/day=5;"
+            " signed; an officer decides heirs; with consent; with the matter confirmed"
         ),
     ]
 
