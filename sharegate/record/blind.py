@@ -8,7 +8,7 @@ no more than that two entries are about the same; erasing them leaves every proo
 from collections.abc import Callable
 from enum import Enum
 
-from sharegate.model.catalogue import Catalogue, FieldName, Resource, ResourceId
+from sharegate.model.catalogue import Catalogue, FieldName, MaskRule, Resource, ResourceId
 from sharegate.model.party import DepartmentId
 from sharegate.model.passage import Disclosure, Fetched, Identified
 from sharegate.model.request import AccessRequest
@@ -79,4 +79,6 @@ def _people(fetched: Fetched, request: AccessRequest, resource: Resource) -> set
 
 
 def _shown(name: FieldName, names: set[FieldName], outcome: Disclosure) -> bool:
-    return name in names and outcome.permit.resource.fields[name].mask.value == "none"
+    permit = outcome.permit
+    unmasked = permit.resource.fields[name].mask is MaskRule.NONE and name not in permit.masks
+    return name in names and unmasked
