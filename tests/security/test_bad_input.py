@@ -27,14 +27,15 @@ SETTLED = {  # by integration/test_settled_walk.py and test_rulings.py: they nee
     "referred",
     "ruling-refused",
 }
-OVER_A_CHANNEL = {"assurance-too-low"}  # by unit/authorize: the requests here are all signed
+# By unit/authorize/test_obligations.py: the requests here are all signed.
+OVER_A_CHANNEL = {"assurance-too-low"}
 EXERCISED = {  # by unit/web/test_routes.py: no input makes them come about
     "undecidable",
     "internal-error",
     "audit-unavailable",
     "too-many-requests",
 }
-DISBELIEVED = set()
+DISBELIEVED = {"certificate", "officer-revoked"}  # by unit/identify/test_channel.py
 NOBODYS = "0199d3a2-7c1e-7b60-9f4e-2a6d1c0b8e57"
 NOBODYS_RECEIPT = f"/v1/receipts/{NOBODYS}"
 
