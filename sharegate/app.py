@@ -12,8 +12,6 @@ from time import perf_counter
 from typing import Final
 
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from sharegate.audit.note import SignerKey, VerifierKey
@@ -36,6 +34,7 @@ from sharegate.metrics import Metrics
 from sharegate.model.catalogue import Catalogue, SourceName
 from sharegate.model.party import Registry
 from sharegate.observe import IssuerKeys, Lifecycle, Observer, both
+from sharegate.private_keys import load_ed25519
 from sharegate.record.blind import INDEX_KEY_BYTES, blind_index
 from sharegate.record.migrate import provision, provisioned_search
 from sharegate.record.postgres import PostgresAuditLog
@@ -94,14 +93,15 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
     in_force = _in_force(settings, published, observe)
     registry, rule_set = in_force.rules.registry, in_force.rules.rule_set
     async with AsyncExitStack() as stack:
-        audit_log, coverage = await _audit_log(settings.audit_log, observe, stack)
+        access = await _access(settings.audit_log, stack)
+        audit_log, coverage = await _audit_log(settings.audit_log, access, observe, stack)
         recorder = _recorder(settings, audit_log, coverage, registry, rule_set.catalogue)
         counted.ask_usable(recorder.require_usable)
         published.start()
         stack.push_async_callback(published.stop)
         in_force.start(recorder)
         stack.push_async_callback(in_force.stop)
-        settle, hearing = await _settle(settings, in_force, recorder, observe, stack)
+        settle, hearing = await _settle(settings, access, in_force, recorder, observe, stack)
         gateway = Gateway(
             identify=in_force.identify,
             authorize=in_force.authorize,
@@ -129,7 +129,7 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
             stack,
             None if tls is None else tls_context(tls),
         )
-        await _project(settings, observe, stack)
+        await _project(settings, access, observe, stack)
         # What was built lives as long as the process: a collection that walked 100,000 grants each
         # time would stop every exchange for as long.
         gc.collect()
@@ -151,7 +151,8 @@ async def recording(settings: Settings, observe: Observer) -> AsyncIterator[Reco
     """
     registry = load_members(settings)
     async with AsyncExitStack() as stack:
-        audit_log, coverage = await _audit_log(settings.audit_log, observe, stack)
+        access = await _access(settings.audit_log, stack)
+        audit_log, coverage = await _audit_log(settings.audit_log, access, observe, stack)
         recorder = _recorder(settings, audit_log, coverage, registry, Catalogue({}, {}))
         await _until_usable(recorder, settings.audit_log.record_seconds)
         yield recorder
@@ -215,19 +216,8 @@ def load_signing_key(settings: AuditLogSettings) -> SignerKey:
         Misconfigured: It is not there, or not an Ed25519 key.
     """
     place = f"audit_log.signing_key ({settings.signing_key})"
-    return SignerKey(settings.origin, _private_key(settings.signing_key, place))
-
-
-def _private_key(path: Path, place: str) -> Ed25519PrivateKey:
-    try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise Misconfigured(place, error.strerror or "cannot be read") from error
-    except (ValueError, TypeError) as error:
-        raise Misconfigured(place, "is not an unencrypted PEM private key") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise Misconfigured(place, "is not an Ed25519 key")
-    return key
+    key = load_ed25519(settings.signing_key, place)
+    return SignerKey(settings.origin, key)
 
 
 def _in_force(settings: Settings, published: PublishedKeys, observe: Observer) -> InForce:
@@ -242,22 +232,36 @@ def _in_force(settings: Settings, published: PublishedKeys, observe: Observer) -
     return InForce(Judge.of(settings, identify), memory, observe)
 
 
-async def _audit_log(
-    settings: AuditLogSettings, observe: Observer, stack: AsyncExitStack
-) -> tuple[PostgresAuditLog, Coverage]:
-    """Connect to the audit log and begin to sign it, or to follow the process that does."""
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """What opens one audit log: its key, and the DSNs that append to it and read it."""
+
+    key: SignerKey
+    append_dsn: str
+    read_dsn: str
+
+
+async def _access(settings: AuditLogSettings, stack: AsyncExitStack) -> _Access:
     key = load_signing_key(settings)
     _make_state_directory(settings.state)
-    append_dsn, read_dsn = await stack.enter_async_context(audit_log_logins(settings))
-    finder, reader = PostgresReader(read_dsn), PostgresReader(read_dsn)
+    return _Access(key, *await stack.enter_async_context(audit_log_logins(settings)))
+
+
+async def _audit_log(
+    settings: AuditLogSettings, access: _Access, observe: Observer, stack: AsyncExitStack
+) -> tuple[PostgresAuditLog, Coverage]:
+    """Connect to the audit log and begin to sign it, or to follow the process that does."""
+    finder, reader = PostgresReader(access.read_dsn), PostgresReader(access.read_dsn)
     stack.push_async_callback(finder.close)
     stack.push_async_callback(reader.close)
-    audit_log = PostgresAuditLog(append_dsn, finder, observe, seconds=settings.record_seconds)
+    audit_log = PostgresAuditLog(
+        access.append_dsn, finder, observe, seconds=settings.record_seconds
+    )
     await audit_log.start()
     stack.push_async_callback(audit_log.stop)
     coverage = Coverage(reader)
     memory = SignerMemory(settings.state / MEMORY_FILE, settings.origin)
-    signer = Signer(key, memory, reader, coverage, audit_log, observe)
+    signer = Signer(access.key, memory, reader, coverage, audit_log, observe)
     await signer.start()
     stack.push_async_callback(signer.stop)
     return audit_log, coverage
@@ -298,14 +302,16 @@ async def projection_logins(settings: Settings) -> AsyncIterator[tuple[str | Non
         yield provisioned_search(server.dsn)
 
 
-async def _project(settings: Settings, observe: Observer, stack: AsyncExitStack) -> None:
+async def _project(
+    settings: Settings, access: _Access, observe: Observer, stack: AsyncExitStack
+) -> None:
     """Fill the projection, if the settings say so, for as long as the gateway runs."""
     dsn, _ = await stack.enter_async_context(projection_logins(settings))
     if dsn is None or not settings.projection.follow:
         return
     projection = PostgresProjection(dsn)
     stack.push_async_callback(projection.close)
-    key = VerifierKey.parse(load_signing_key(settings.audit_log).vkey)
+    key = VerifierKey.parse(access.key.vkey)
     following = asyncio.create_task(ProjectionFollower(key, projection, observe).run())
 
     async def stop() -> None:
@@ -319,16 +325,16 @@ async def _project(settings: Settings, observe: Observer, stack: AsyncExitStack)
 
 async def _settle(
     settings: Settings,
+    access: _Access,
     in_force: InForce,
     recorder: Recorder,
     observe: Observer,
     stack: AsyncExitStack,
 ) -> tuple[Settle, Hearing]:
     """Connect to what settles; counts and rulings stand in the audit log's own database."""
-    dsn, _ = await stack.enter_async_context(audit_log_logins(settings.audit_log))
-    seed = load_signing_key(settings.audit_log).private_key.private_bytes_raw()
+    dsn, seed = access.append_dsn, access.key.private_key.private_bytes_raw()
     path = settings.confirm.signing_key
-    key = None if path is None else _private_key(path, f"confirm.signing_key ({path})")
+    key = None if path is None else load_ed25519(path, f"confirm.signing_key ({path})")
     under, members = in_force.authorize.under, lambda: in_force.rules.registry
     rulings, hearing = await stack.enter_async_context(
         officers(dsn, seed, members, under, recorder, observe)

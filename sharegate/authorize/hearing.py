@@ -12,8 +12,9 @@ from hashlib import sha256
 from typing import Final, Protocol
 from uuid import UUID
 
+from sharegate.authorize.line import BROKEN
 from sharegate.authorize.rulings import RecordedRulings, Unheard, sealing_key, verify
-from sharegate.authorize.rulings_postgres import BROKEN, PostgresRulings
+from sharegate.authorize.rulings_postgres import PostgresRulings
 from sharegate.errors import AuditLogUnavailable, Unavailable
 from sharegate.model.act import Act, ActKind, Fact
 from sharegate.model.decision import Reason

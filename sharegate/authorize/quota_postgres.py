@@ -9,11 +9,10 @@ read off the log, once the append function refuses requests that old.
 import asyncio
 from contextlib import suppress
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-import asyncpg
-
+from sharegate.authorize.line import BROKEN, Line
 from sharegate.authorize.quota import Claim, QuotaUnavailable
 
 _RESERVE: Final = "select sharegate.reserve_quota($1, $2, $3, $4, $5)"
@@ -23,14 +22,8 @@ _ASIDE_SECONDS: Final = 10.0
 _SWEEP_SECONDS: Final = 60.0
 _TELL_SECONDS: Final = 0.2
 _TELL: Final = 512
-# What a broken, slow or refusing database raises, in asyncpg's and the operating system's terms.
-_BROKEN: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
+# The module says why that loses nothing.
+_SESSION: Final = {"synchronous_commit": "off"}
 
 
 class PostgresQuotas:
@@ -47,8 +40,8 @@ class PostgresQuotas:
             dsn: A login with the role ``sharegate_append``, to the database of the audit log.
             seconds: How long one reservation may take, waiting for its turn included.
         """
-        self._reserving = _Line(dsn, seconds)
-        self._aside = _Line(dsn, _ASIDE_SECONDS)
+        self._reserving = Line(dsn, seconds, **_SESSION)
+        self._aside = Line(dsn, _ASIDE_SECONDS, **_SESSION)
         self._answered: list[UUID] = []
         self._returned: list[UUID] = []
         self._told = asyncio.Event()
@@ -64,7 +57,7 @@ class PostgresQuotas:
             self._settling.cancel()
             with suppress(asyncio.CancelledError):
                 await self._settling
-            with suppress(*_BROKEN):
+            with suppress(*BROKEN):
                 await self._hand_in()
         self._reserving.drop()
         self._aside.drop()
@@ -73,7 +66,7 @@ class PostgresQuotas:
         """Reserve in every term or in none, as the port promises; one round trip."""
         terms = claim.terms
         try:
-            place = await self._reserving.ask(
+            rows = await self._reserving.ask(
                 _RESERVE,
                 claim.exchange_id,
                 claim.signed_at,
@@ -81,9 +74,10 @@ class PostgresQuotas:
                 [term.most for term in terms],
                 [term.until for term in terms],
             )
-        except _BROKEN as error:
+        except BROKEN as error:
             # Its text may carry what was sent.
             raise QuotaUnavailable(_kind(error)) from None
+        place = rows[0][0]
         return place - 1 if place else None
 
     def settle(self, exchange_id: UUID, *, answered: bool) -> None:
@@ -102,7 +96,7 @@ class PostgresQuotas:
                 async with asyncio.timeout(_TELL_SECONDS):
                     await self._told.wait()
             # What cannot be handed in is swept up.
-            with suppress(*_BROKEN):
+            with suppress(*BROKEN):
                 await self._hand_in()
                 if perf_counter() >= sweep_at:
                     sweep_at = perf_counter() + _SWEEP_SECONDS
@@ -114,43 +108,6 @@ class PostgresQuotas:
         returned, self._returned = self._returned, []
         if answered or returned:
             await self._aside.ask(_SETTLE, answered, returned)
-
-
-class _Line:
-    """One connection, one statement at a time; made anew where it broke."""
-
-    def __init__(self, dsn: str, seconds: float) -> None:
-        self._dsn = dsn
-        self._seconds = seconds
-        self._turn = asyncio.Lock()
-        self._connection: asyncpg.Connection | None = None
-        self._session = {
-            "synchronous_commit": "off",  # the module says why that loses nothing
-            "statement_timeout": str(round(seconds * 1000)),
-        }
-
-    async def ask(self, statement: str, *values: object) -> Any:
-        """Give the one value a statement answers.
-
-        Raises:
-            _BROKEN: One of these; it may have been carried out all the same.
-        """
-        async with asyncio.timeout(self._seconds), self._turn:
-            try:
-                if self._connection is None:
-                    self._connection = await asyncpg.connect(
-                        self._dsn, server_settings=self._session
-                    )
-                return await self._connection.fetchval(statement, *values)
-            except BaseException:
-                self.drop()
-                raise
-
-    def drop(self) -> None:
-        """Cut the connection."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
 
 
 def _kind(error: BaseException) -> str:

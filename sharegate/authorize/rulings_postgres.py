@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from sharegate.authorize.line import BROKEN, Line
 from sharegate.model.decision import Refer
 from sharegate.model.passage import Decided
 from sharegate.model.ruling import (
@@ -36,20 +36,12 @@ _NONCE_BYTES: Final = 12
 _ASIDE_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 30.0
 _MOST_REFERRALS: Final = 50
-# What a broken, slow or refusing database raises, in asyncpg's and the operating system's terms.
-BROKEN: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
 
 
 class PostgresRulings:
     """Keeps referrals, rulings and openings; what `rulings.Store` promises, in PostgreSQL.
 
-    Every method that waits raises one of :data:`BROKEN` where the database does not answer.
+    Every method that waits raises one of `line.BROKEN` where the database does not answer.
     """
 
     def __init__(
@@ -70,8 +62,8 @@ class PostgresRulings:
             random: Gives so many random bytes.
             seconds: How long one statement may take, waiting for its turn included.
         """
-        self._line = _Line(dsn, seconds)
-        self._aside = _Line(dsn, _ASIDE_SECONDS)
+        self._line = Line(dsn, seconds)
+        self._aside = Line(dsn, _ASIDE_SECONDS)
         self._seal = AESGCM(key)
         self._random = random
         self._observe = observe
@@ -250,34 +242,3 @@ class PostgresRulings:
             return self._seal.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.bytes)
         except InvalidTag:
             raise ValueError("a statement in the database is not what was kept there") from None
-
-
-class _Line:
-    """One connection, one statement at a time; made anew where it broke."""
-
-    def __init__(self, dsn: str, seconds: float) -> None:
-        self._dsn = dsn
-        self._seconds = seconds
-        self._turn = asyncio.Lock()
-        self._connection: asyncpg.Connection | None = None
-
-    async def ask(self, statement: str, *values: object) -> list[Any]:
-        """Give the rows of a statement."""
-        async with asyncio.timeout(self._seconds), self._turn:
-            try:
-                if self._connection is None:
-                    limit = str(round(self._seconds * 1000))
-                    self._connection = await asyncpg.connect(
-                        self._dsn, server_settings={"statement_timeout": limit}
-                    )
-                rows: list[Any] = await self._connection.fetch(statement, *values)
-            except BaseException:
-                self.drop()
-                raise
-            return rows
-
-    def drop(self) -> None:
-        """Cut the connection."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None

@@ -19,11 +19,11 @@ import msgspec
 from sharegate.app import audit_log_logins, load_signing_key, recording
 from sharegate.audit.text import write_base64
 from sharegate.authorize.hearing import Hearing
+from sharegate.authorize.line import BROKEN
 from sharegate.authorize.rulings import sealing_key
-from sharegate.authorize.rulings_postgres import BROKEN, PostgresRulings
+from sharegate.authorize.rulings_postgres import PostgresRulings
 from sharegate.cli.audit.plain import as_json, given_text, moment, plain
 from sharegate.cli.options import Verbs, config_argument
-from sharegate.cli.private_keys import load_person_key
 from sharegate.errors import Misconfigured, ShareGateError
 from sharegate.in_force import load_members
 from sharegate.model.ids import exchange_id
@@ -38,6 +38,7 @@ from sharegate.model.ruling import (
     signed_bytes,
     written,
 )
+from sharegate.private_keys import load_ed25519
 from sharegate.settings import Settings, load_settings
 
 _HOUR_MS: Final = DAY_MS // 24
@@ -160,7 +161,7 @@ def _sign(chosen: argparse.Namespace) -> int:
     draft = read_draft(chosen.file)
     if chosen.person not in draft.statement.by:
         raise NotOpened("the draft names two others")
-    signature = write_base64(load_person_key(chosen.key).sign(signed_bytes(draft.statement)))
+    signature = write_base64(load_ed25519(chosen.key).sign(signed_bytes(draft.statement)))
     first, second = draft.signatures
     if chosen.person == draft.statement.by[0]:
         first = signature
@@ -217,7 +218,7 @@ def _review(chosen: argparse.Namespace) -> int:
         remarks=chosen.remarks,
         at=at,
     )
-    signature = write_base64(load_person_key(chosen.key).sign(signed_bytes(statement)))
+    signature = write_base64(load_ed25519(chosen.key).sign(signed_bytes(statement)))
 
     async def act() -> None:
         async with hearing(load_settings(chosen.config)) as (heard, _):

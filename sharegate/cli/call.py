@@ -15,14 +15,13 @@ from typing import Final
 
 import msgspec
 from aiohttp import ClientError, ClientSession, ClientTimeout
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 
 from sharegate.cli.options import Verbs
 from sharegate.cli.verify import LOG_KEY_FILE, describe, verify_answer
 from sharegate.errors import Misconfigured, ShareGateError
 from sharegate.identify.signature import content_digest, sign
+from sharegate.private_keys import load_ed25519
 
 _PATH: Final = "/v1/exchanges"
 _QUERY: Final = "receipt=inline"
@@ -139,12 +138,10 @@ def signed(
         Misconfigured: The key or the token cannot be read.
     """
     try:
-        key = load_pem_private_key(caller.key.read_bytes(), password=None)
         token = caller.token.read_text(encoding="ascii").strip()
-    except (OSError, ValueError, TypeError) as error:
-        raise Misconfigured("key or token", str(error)) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise Misconfigured(str(caller.key), "is not an Ed25519 key")
+    except (OSError, ValueError) as error:
+        raise Misconfigured("token", str(error)) from error
+    key = load_ed25519(caller.key)
     digest, authorization = content_digest(body), f"Bearer {token}"
     signature = sign(
         key,

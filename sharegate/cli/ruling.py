@@ -27,11 +27,11 @@ from sharegate.authorize.read import read_request
 from sharegate.cli.audit.plain import as_json, moment, outline, plain
 from sharegate.cli.call import CallerSettings, load_caller, send, signed
 from sharegate.cli.options import Verbs
-from sharegate.cli.private_keys import load_person_key, load_reader_key
 from sharegate.errors import ShareGateError
 from sharegate.model.ids import exchange_id
 from sharegate.model.request import AccessRequest
 from sharegate.model.ruling import DAY_MS, Effect, Ruling, SignedRuling, signed_bytes, written
+from sharegate.private_keys import load_ed25519, load_x25519
 from sharegate.record.entry import read_core, unb64
 from sharegate.record.opening import open_detail
 
@@ -201,7 +201,7 @@ def _show(chosen: argparse.Namespace) -> int:
 
 def _rule(chosen: argparse.Namespace) -> int:
     caller = load_caller(chosen.caller)
-    key = load_person_key(chosen.key)
+    key = load_ed25519(chosen.key)
     shown, facts = _found(chosen, caller)
     at = time.time_ns() // 1_000_000
     fields = tuple(filter(None, chosen.fields.split(",")))
@@ -217,7 +217,7 @@ def _rule(chosen: argparse.Namespace) -> int:
 
 
 def _found(chosen: argparse.Namespace, caller: CallerSettings) -> tuple[Shown, Facts]:
-    reader = load_reader_key(chosen.detail_key)
+    reader = load_x25519(chosen.detail_key)
     for each in asyncio.run(fetch_referrals(caller)):
         if each.exchange_id == chosen.exchange:
             return each, open_facts(each, reader)

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 from sharegate.audit.note import SignerKey
 from sharegate.audit.verdict import Malformed
 from sharegate.errors import Misconfigured
 from sharegate.model.signed import Statement, add_signature, next_version, state
+from sharegate.private_keys import load_ed25519
 
 
 def load_key(file: Path, name: str) -> SignerKey:
@@ -22,14 +20,7 @@ def load_key(file: Path, name: str) -> SignerKey:
     Raises:
         Misconfigured: It cannot be read, or is not that.
     """
-    try:
-        key = load_pem_private_key(file.read_bytes(), password=None)
-    except OSError as error:
-        raise Misconfigured(str(file), error.strerror or "cannot be read") from error
-    except (ValueError, TypeError) as error:
-        raise Misconfigured(str(file), "is not an unencrypted PEM private key") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise Misconfigured(str(file), "is not an Ed25519 key")
+    key = load_ed25519(file)
     try:
         return SignerKey(name, key)
     except Malformed as error:

@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharegate.cli.audit.plain import given_text
 from sharegate.cli.options import config_argument
-from sharegate.cli.private_keys import load_person_key
 from sharegate.errors import ShareGateError
 from sharegate.identify.persons import prove
 from sharegate.model.act import Act, ActKind, Fact
 from sharegate.model.ids import exchange_id
 from sharegate.model.party import DepartmentId, PersonId, Registry, Role
 from sharegate.model.passage import Covered
+from sharegate.private_keys import load_ed25519
 from sharegate.record.entry import b64
 
 _STATEMENT: Final = b"sharegate-audit-read/v1\n"
@@ -94,7 +94,7 @@ def load_auditor(registry: Registry, person_id: str, key_file: Path, now: int) -
             key is not his.
         Misconfigured: The key cannot be read.
     """
-    key = load_person_key(key_file)
+    key = load_ed25519(key_file)
     person = prove(registry, person_id, key, Role.AUDIT, now)
     return Auditor(person.id, key)
 

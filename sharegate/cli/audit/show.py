@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sharegate.app import load_signing_key, projection_logins, recording
 from sharegate.audit.chain import parse_leaf
@@ -31,6 +30,7 @@ from sharegate.consortium.coverage import prove
 from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
 from sharegate.in_force import load_members
 from sharegate.model.act import Fact
+from sharegate.private_keys import load_x25519
 from sharegate.record.entry import read_core, unb64
 from sharegate.record.opening import open_detail
 from sharegate.record.reader import Broken, PostgresReader
@@ -169,7 +169,7 @@ def _run(chosen: argparse.Namespace) -> int:
     settings = load_settings(chosen.config)
     now = time.time_ns() // 1_000_000
     auditor = load_auditor(load_members(settings), chosen.person, chosen.key, now)
-    office_key = None if chosen.office_key is None else _office_key(chosen.office_key)
+    office_key = None if chosen.office_key is None else load_x25519(chosen.office_key)
     shown = asyncio.run(
         show(settings, auditor, index=chosen.index, matter=chosen.matter, office_key=office_key)
     )
@@ -202,18 +202,6 @@ def _lines(shown: Shown) -> list[str]:
         lines.append("opened; it is what the entry committed to")
         lines += [f"  {line}" for line in outline(shown.detail)]
     return lines
-
-
-def _office_key(file: Path) -> X25519PrivateKey:
-    try:
-        key = load_pem_private_key(file.read_bytes(), password=None)
-    except OSError as error:
-        raise Misconfigured(f"--office-key ({file})", error.strerror or "cannot be read") from error
-    except (ValueError, TypeError) as error:
-        raise Misconfigured(f"--office-key ({file})", "is not a PEM private key") from error
-    if not isinstance(key, X25519PrivateKey):
-        raise Misconfigured(f"--office-key ({file})", "is not an X25519 key")
-    return key
 
 
 def _index(text: str) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sharegate.audit.note import SignerKey
 from sharegate.cli.demo.departments import build_departments
@@ -19,8 +18,8 @@ from sharegate.cli.keys import new_detail_key, new_signing_key
 from sharegate.cli.policy.sign import sign_policies
 from sharegate.cli.registry import sign_registry
 from sharegate.embedded import EmbeddedPostgres
-from sharegate.errors import Misconfigured
 from sharegate.identify.officer import MAX_LIFETIME_S, issue_token
+from sharegate.private_keys import load_ed25519
 from sharegate.record.migrate import provision
 
 ORIGIN: Final = "sharegate.example/demo"
@@ -232,10 +231,7 @@ def write_caller(place: Path, name: str, port: int, log_key: str) -> Path:
 def _signing_key(file: Path) -> Ed25519PrivateKey:
     if not file.exists():
         return new_signing_key(file)
-    key = load_pem_private_key(file.read_bytes(), password=None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise Misconfigured(str(file), "is not an Ed25519 key")
-    return key
+    return load_ed25519(file)
 
 
 def _detail_key(file: Path) -> str:

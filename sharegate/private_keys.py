@@ -1,4 +1,4 @@
-"""Reading the private keys that persons and readers of details hold."""
+"""Reading the private keys that lie in files: unencrypted PEM, PKCS#8."""
 
 from pathlib import Path
 
@@ -9,34 +9,39 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sharegate.errors import Misconfigured
 
 
-def load_person_key(file: Path) -> Ed25519PrivateKey:
-    """Read the key a person signs with.
+def load_ed25519(file: Path, place: str | None = None) -> Ed25519PrivateKey:
+    """Read a key to sign with.
+
+    Args:
+        file: Where it lies.
+        place: What it is called in a complaint; by default, the file.
 
     Raises:
         Misconfigured: It cannot be read, or is not an Ed25519 key.
     """
-    key = _load(file)
+    place = place or str(file)
+    key = _load(file, place)
     if not isinstance(key, Ed25519PrivateKey):
-        raise Misconfigured(str(file), "is not an Ed25519 key")
+        raise Misconfigured(place, "is not an Ed25519 key")
     return key
 
 
-def load_reader_key(file: Path) -> X25519PrivateKey:
-    """Read the key that opens sealed details.
+def load_x25519(file: Path) -> X25519PrivateKey:
+    """Read a key that opens sealed details.
 
     Raises:
         Misconfigured: It cannot be read, or is not an X25519 key.
     """
-    key = _load(file)
+    key = _load(file, str(file))
     if not isinstance(key, X25519PrivateKey):
         raise Misconfigured(str(file), "is not an X25519 key")
     return key
 
 
-def _load(file: Path) -> object:
+def _load(file: Path, place: str) -> object:
     try:
         return load_pem_private_key(file.read_bytes(), password=None)
     except OSError as error:
-        raise Misconfigured(str(file), error.strerror or "cannot be read") from error
+        raise Misconfigured(place, error.strerror or "cannot be read") from error
     except (ValueError, TypeError) as error:
-        raise Misconfigured(str(file), "is not an unencrypted PEM private key") from error
+        raise Misconfigured(place, "is not an unencrypted PEM private key") from error
