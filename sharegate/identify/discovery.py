@@ -12,17 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from sharegate.identify.jws import ALGORITHMS, IssuerKey, issuer_key
+from sharegate.identify.registry_file import is_safe
 from sharegate.model.party import Discovery, TokenIssuer
 
 REFRESH_SECONDS: Final = 300.0
 SOONEST_SECONDS: Final = 5.0
 KEEP_SECONDS: Final = 24 * 3600.0
-LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _PATH: Final = "/.well-known/openid-configuration"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 _MOST_BYTES: Final = 256 * 1024
@@ -120,24 +119,31 @@ class PublishedKeys:
                         await self._wake.wait()
 
     async def _ask_those_due(self, session: aiohttp.ClientSession) -> None:
-        """Ask each issuer whose keys are wanted or old, never one twice in a moment."""
-        for name, known in list(self._issuers.items()):
-            since = self._clock() - known.asked
-            if since < SOONEST_SECONDS or not (known.wanted or since >= REFRESH_SECONDS):
-                continue
-            known.asked, known.wanted = self._clock(), False
-            try:
-                keys = await published(session, name, known.discovery)
-            except Unpublished as error:
-                if not known.failed:
-                    self._told(name, str(error))
-                known.failed = True
-                continue
-            if known.failed:
-                self._told(name, "")
-            known.failed, known.answered = False, self._clock()
-            if keys != known.keys:
-                known.keys, known.generation = keys, known.generation + 1
+        """Ask all at once whose keys are wanted or old, never one twice in a moment."""
+        now = self._clock()
+        due = [
+            (name, known)
+            for name, known in self._issuers.items()
+            if (since := now - known.asked) >= SOONEST_SECONDS
+            and (known.wanted or since >= REFRESH_SECONDS)
+        ]
+        await asyncio.gather(*(self._ask(session, name, known) for name, known in due))
+
+    async def _ask(self, session: aiohttp.ClientSession, name: str, known: _Issuer) -> None:
+        known.asked, known.wanted = self._clock(), False
+        try:
+            keys = await published(session, name, known.discovery)
+        except Exception as error:  # noqa: BLE001  nonsense from one issuer must not stop the others
+            why = str(error) if isinstance(error, Unpublished) else type(error).__name__
+            if not known.failed:
+                self._told(name, why)
+            known.failed = True
+            return
+        if known.failed:
+            self._told(name, "")
+        known.failed, known.answered = False, self._clock()
+        if keys != known.keys:
+            known.keys, known.generation = keys, known.generation + 1
 
 
 async def published(
@@ -169,12 +175,6 @@ async def published(
     if not keys:
         raise Unpublished("it publishes no key of an accepted algorithm")
     return keys
-
-
-def is_safe(url: str) -> bool:
-    """Whether a URL may be fetched: https, or this very machine."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
 
 
 async def _document(session: aiohttp.ClientSession, url: str) -> dict[str, object]:

@@ -16,7 +16,7 @@ from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed
 from sharegate.audit.weak import is_weak
 from sharegate.errors import Misconfigured
-from sharegate.identify.jws import issuer_key
+from sharegate.identify.jws import ALGORITHMS, issuer_key
 from sharegate.identify.registry_file import (
     CertificateEntry,
     DepartmentEntry,
@@ -24,6 +24,7 @@ from sharegate.identify.registry_file import (
     KeyEntry,
     PersonEntry,
     RegistryFile,
+    is_safe,
     parse_registry,
 )
 from sharegate.model.party import (
@@ -46,10 +47,8 @@ _KEY_BYTES = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEVELS = frozenset(level.value for level in Level)
 _REGION_DIGITS = {Level.NATION: 0, Level.PROVINCE: 2, Level.CITY: 4, Level.COUNTY: 6}
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 # Entries call others by these names.
 _TAKEN = frozenset({REGISTRY_SET, ROOT_SET, "administrators", "gateway", "unregistered"})
-_KNOWN_ALGORITHMS = frozenset({"EdDSA", "Ed25519", "ES256", "RS256"})
 
 
 def load_registry(path: Path) -> Registry:
@@ -253,10 +252,8 @@ def _discovery(entry: IssuerEntry, place: str) -> Discovery | None:
         raise Misconfigured(place, "has algorithm or jwk, and discovery = true")
     if entry.audience is None or entry.typ is None or entry.algorithms is None:
         raise Misconfigured(place, "discovery needs audience, typ and algorithms")
-    if not _KNOWN_ALGORITHMS.issuperset(entry.algorithms):
-        raise Misconfigured(
-            f"{place}, algorithms", f"may be {', '.join(sorted(_KNOWN_ALGORITHMS))}"
-        )
+    if not ALGORITHMS.keys() >= set(entry.algorithms):
+        raise Misconfigured(f"{place}, algorithms", f"may be {', '.join(sorted(ALGORITHMS))}")
     _require_provider(entry.issuer, place)
     return Discovery(entry.audience, entry.typ, tuple(entry.algorithms))
 
@@ -270,7 +267,7 @@ def _require_provider(issuer: str, place: str) -> None:
         raise Misconfigured(place, "is no address") from error
     if url.query or url.fragment or url.username is not None or not url.hostname:
         raise Misconfigured(place, "is no address of an OpenID provider")
-    if url.scheme != "https" and (url.scheme != "http" or url.hostname not in _LOOPBACK):
+    if not is_safe(issuer):
         raise Misconfigured(place, "is asked over https only")
 
 

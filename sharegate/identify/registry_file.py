@@ -7,6 +7,7 @@ import tomllib
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,6 +21,7 @@ _Moment = Annotated[datetime, Meta(tz=True)]
 _Visible = Annotated[str, Meta(pattern=r"^[\x21-\x7e]{1,255}\Z")]
 # SPIFFE-ID 2: a lower-case trust domain and a path of plain segments, at most 2048 bytes.
 SPIFFE_ID = r"^spiffe://[a-z0-9._-]{1,255}(/(?!\.{1,2}(/|\Z))[A-Za-z0-9._-]+)+\Z"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,6 +97,15 @@ class RegistryFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     department: Annotated[list[DepartmentEntry], Meta(min_length=1)]
     person: list[PersonEntry] = []
     revoked_officer: list[OfficerEntry] = []
+
+
+def is_safe(url: str) -> bool:
+    """Whether a URL may be fetched: https, or this very machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 def parse_registry(path: Path, content: bytes) -> RegistryFile:
