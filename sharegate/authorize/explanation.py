@@ -35,10 +35,11 @@ def explain(rule_set: RuleSet, identified: Identified) -> Explanation:
     request = decided.request
     considered: list[str] = []
     near: list[tuple[Grant, list[str]]] = []
+    roles = Classes(rule_set.departments), Posts(rule_set.posts)
     if request is not None:
         for grant in rule_set.grants:
             if (grant.provider, grant.resource) == (request.provider, request.resource):
-                missing = list(_misses(rule_set, grant, identified, request))
+                missing = list(_misses(roles, grant, identified, request))
                 applies = "applies" if not missing else "does not apply: " + "; ".join(missing)
                 considered.append(f"{grant.id} ({grant.effect}) {applies}")
                 if missing and grant.effect is Effect.ALLOW:
@@ -48,15 +49,13 @@ def explain(rule_set: RuleSet, identified: Identified) -> Explanation:
 
 
 def _misses(
-    rule_set: RuleSet, grant: Grant, identified: Identified, request: AccessRequest
+    roles: tuple[Classes, Posts], grant: Grant, identified: Identified, request: AccessRequest
 ) -> Iterator[str]:
     """Each thing about a question that keeps a rule from applying."""
     caller, at = identified.caller, identified.at
-    if grant.consumer != ANY and not Classes(rule_set.departments).has_link(
-        caller.consumer, grant.consumer
-    ):
+    classes, posts = roles
+    if grant.consumer != ANY and not classes.has_link(caller.consumer, grant.consumer):
         yield f"it is for {grant.consumer}"
-    posts = Posts(rule_set.posts)
     officer = posts.officer(caller.posts)
     if ANY not in grant.posts and not any(posts.has_link(officer, post) for post in grant.posts):
         yield f"it is for the posts {' '.join(grant.posts)}"

@@ -20,6 +20,14 @@ from types import MappingProxyType
 from sharegate.authorize.catalogue import read_purposes, read_resources
 from sharegate.authorize.grants import MAX_GRANTS, GrantReader, open_grant
 from sharegate.authorize.posts import read_posts
+from sharegate.authorize.signed import (
+    FOR_PEOPLE,
+    PROVIDER_FILES,
+    PROVIDER_NOTE,
+    ROOT_FILES,
+    ROOT_NOTE,
+    UNDECIDING,
+)
 from sharegate.authorize.table import read_text
 from sharegate.errors import Misconfigured
 from sharegate.model.catalogue import Catalogue, Resource, ResourceId
@@ -32,11 +40,10 @@ _PURPOSES = "purposes.csv"
 _POSTS = "posts.csv"
 _RESOURCES = "resources.toml"
 _GRANTS = "grants.csv"
-_README = "README.md"
 # Which files there may be, and which of them decide.
-_FOLDER = frozenset({_MODEL, _PURPOSES, _POSTS, "root.note", _README})
-_PROVIDER_FOLDER = frozenset({_RESOURCES, _GRANTS, "grants_test.csv", "policy.note"})
-_DECIDING = frozenset({_MODEL, _PURPOSES, _POSTS, _RESOURCES, _GRANTS})
+_FOLDER = ROOT_FILES | FOR_PEOPLE | {ROOT_NOTE}
+_PROVIDER_FOLDER = PROVIDER_FILES | {PROVIDER_NOTE}
+_DECIDING = (ROOT_FILES | PROVIDER_FILES) - UNDECIDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ def _read_into(files: dict[str, bytes], path: Path, name: str, known: Collection
     if path.name not in known:
         # A misspelt grants.csv passed over would be every denial in it lost.
         raise Misconfigured(str(path), "is no policy file, perhaps a misspelt one")
-    if path.name != _README:
+    if path.name not in FOR_PEOPLE:
         files[name] = _bytes(path)
 
 

@@ -28,6 +28,8 @@ PROVIDER_FILES = frozenset({"resources.toml", "grants.csv", "grants_test.csv"})
 UNDECIDING = frozenset({"grants_test.csv"})
 ROOT_NOTE = "root.note"
 PROVIDER_NOTE = "policy.note"
+# Beside the common files, for people; nobody signs it.
+FOR_PEOPLE = frozenset({"README.md"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from sharegate.authorize.signed import PROVIDER_NOTE, ROOT_NOTE
+from sharegate.authorize.signed import FOR_PEOPLE, PROVIDER_NOTE, ROOT_NOTE
 from sharegate.identify.signed_registry import note_of
 from sharegate.model.signed import REGISTRY_SET, ROOT_SET
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
-_UNSIGNED: Final = frozenset({"README.md"})  # of the common files: it is for people
 
 Stats = tuple[tuple[str, int, int, int, int], ...]
 
@@ -65,7 +64,7 @@ def read_sets(policies: Path, registry: Path) -> Mapping[str, FileSet]:
             # A folder of this name would be taken for another set: it is read as a stray one.
             name = entry.name if entry.name not in {ROOT_SET, REGISTRY_SET} else f"{entry.name}/"
             found[name] = _read(place, {inner.name: inner for inner in _entries(entry)})
-        elif entry.name not in _UNSIGNED:
+        elif entry.name not in FOR_PEOPLE:
             common[entry.name] = entry
     found[ROOT_SET] = _read(policies / ROOT_NOTE, common)
     return found

@@ -4,18 +4,22 @@ import argparse
 from collections.abc import Collection
 from pathlib import Path
 
-from sharegate.authorize.signed import PROVIDER_FILES, PROVIDER_NOTE, ROOT_FILES, ROOT_NOTE
+from sharegate.authorize.signed import (
+    FOR_PEOPLE,
+    PROVIDER_FILES,
+    PROVIDER_NOTE,
+    ROOT_FILES,
+    ROOT_NOTE,
+)
 from sharegate.cli.options import Verbs
 from sharegate.cli.signing import load_key, sign_set
 from sharegate.errors import Misconfigured
 from sharegate.model.signed import ROOT_SET, Statement
 
-_PEOPLE = frozenset({"README.md"})
 
-
-def add(subparsers: Verbs) -> None:
-    """Add the verb."""
-    parser = subparsers.add_parser(
+def add_to(actions: Verbs) -> None:
+    """Add the action."""
+    parser = actions.add_parser(
         "sign", help="sign a provider's folder, or the policies folder itself (administrators)"
     )
     parser.add_argument("folder", type=Path, help="policies/PROVIDER, or policies")
@@ -53,7 +57,7 @@ def sign_policies(
     if (folder / "model.conf").exists():
         if name is None:
             raise Misconfigured(str(folder), "has the common rules: say which administrator signs")
-        files = _files(folder, ROOT_FILES, _PEOPLE | {ROOT_NOTE})
+        files = _files(folder, ROOT_FILES, FOR_PEOPLE | {ROOT_NOTE})
         return sign_set(folder / ROOT_NOTE, ROOT_SET, files, load_key(key, name), version)
     files = _files(folder, PROVIDER_FILES, {PROVIDER_NOTE})
     signer = load_key(key, name or folder.name)
