@@ -6,12 +6,14 @@ where neither is certain. A denial works the other way round.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
+from sharegate.authorize.grants import REGION
 from sharegate.authorize.ruleset import RuleSet
 from sharegate.model.catalogue import FieldName, MaskRule
-from sharegate.model.grant import ANY, Assurance, Effect, Grant
+from sharegate.model.grant import ANY, Assurance, Effect, Grant, RowTerm
 
 
 class Change(StrEnum):
@@ -68,6 +70,9 @@ def _changed(was: Grant, becomes: Grant) -> Difference:
     said = list(_terms(was, becomes))
     directions = {direction for direction, _ in said}
     words = tuple(sentence for _, sentence in said)
+    if was.assessment != becomes.assessment:  # it says why, and lets nobody do more or less
+        old, new = was.assessment or "none", becomes.assessment or "none"
+        words = (*words, f"assessment {old} becomes {new}")
     if was.effect is not becomes.effect:
         change = Change.WIDENED if becomes.effect is Effect.ALLOW else Change.NARROWED
         return Difference(change, was.id, (f"{was.effect} becomes {becomes.effect}", *words))
@@ -85,27 +90,29 @@ def _terms(was: Grant, becomes: Grant) -> Iterator[tuple[int, str]]:
     if (was.provider, was.resource) != (becomes.provider, becomes.resource):
         yield 0, f"resource {was.resource} becomes {becomes.resource}"
     if was.consumer != becomes.consumer:
-        yield (
-            _within(was.consumer, becomes.consumer),
-            (f"consumer {was.consumer} becomes {becomes.consumer}"),
-        )
+        direction = _within(was.consumer, becomes.consumer)
+        yield direction, f"consumer {was.consumer} becomes {becomes.consumer}"
     for name in ("posts", "modes", "purposes", "fields"):
         yield from _sets(name, getattr(was, name), getattr(becomes, name))
-    yield from _numbers("row_limit", was.row_limit, becomes.row_limit)
-    yield from _numbers("valid_until", was.valid_until, becomes.valid_until)
-    yield from _numbers("valid_from", -was.valid_from, -becomes.valid_from)
-    yield from _demands("rows", {str(term) for term in was.rows}, {str(t) for t in becomes.rows})
+    if was.row_limit != becomes.row_limit:
+        direction = _more(becomes.row_limit > was.row_limit)
+        yield direction, f"row_limit {was.row_limit} becomes {becomes.row_limit}"
+    yield from _validity(was, becomes)
+    yield from _demands("rows", set(map(_row, was.rows)), set(map(_row, becomes.rows)))
     yield from _masks(was.masks, becomes.masks)
     yield from _quotas(was, becomes)
-    yield from _numbers(
-        "assurance", -_ASSURANCES.index(was.assurance), -_ASSURANCES.index(becomes.assurance)
-    )
-    for name in ("refer", "consent", "matter"):
-        old, new = getattr(was, name), getattr(becomes, name)
+    if was.assurance is not becomes.assurance:
+        less = _ASSURANCES.index(becomes.assurance) < _ASSURANCES.index(was.assurance)
+        yield _more(less), f"assurance {was.assurance} becomes {becomes.assurance}"
+    if was.refer != becomes.refer:
+        direction = 0 if was.refer and becomes.refer else _more(becomes.refer is None)
+        yield direction, f"refer {was.refer or 'nothing'} becomes {becomes.refer or 'nothing'}"
+    for needed, old, new in (
+        ("the consent of the person concerned", was.consent, becomes.consent),
+        ("the matter confirmed by the consumer's case system", was.matter, becomes.matter),
+    ):
         if old != new:
-            yield (0 if old and new else 1 if old else -1), f"{name}: {old} becomes {new}"
-    if was.assessment != becomes.assessment:
-        yield 0, f"assessment {was.assessment} becomes {becomes.assessment}"
+            yield _more(old), f"{'no longer needs' if old else 'now needs'} {needed}"
 
 
 def _within(old: str, new: str) -> int:
@@ -129,9 +136,28 @@ def _sets(name: str, old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[tup
         yield -1, f"{name} loses {less}"
 
 
-def _numbers(name: str, old: int, new: int) -> Iterator[tuple[int, str]]:
-    if old != new:
-        yield (1 if new > old else -1), f"{name} {abs(old)} becomes {abs(new)}"
+def _more(more: bool) -> int:  # noqa: FBT001  the one thing there is to say
+    return 1 if more else -1
+
+
+def _validity(was: Grant, becomes: Grant) -> Iterator[tuple[int, str]]:
+    for name, old, new, later in (
+        ("valid_from", was.valid_from, becomes.valid_from, -1),
+        ("valid_until", was.valid_until, becomes.valid_until, 1),
+    ):
+        if old != new:
+            direction = later if new > old else -later
+            yield direction, f"{name} {day(old)} becomes {day(new)}"
+
+
+def day(at: int) -> str:
+    """The day of a moment in milliseconds of Unix time, as a grant has it."""
+    return datetime.fromtimestamp(at / 1000, UTC).date().isoformat()
+
+
+def _row(term: RowTerm) -> str:
+    """A term as a grant has it."""
+    return f"{term.field}={REGION if term.value is None else term.value}"
 
 
 def _demands(name: str, old: set[str], new: set[str]) -> Iterator[tuple[int, str]]:
@@ -154,7 +180,7 @@ def _masks(
             direction = 1
         else:
             direction = 0
-        yield direction, f"mask of {field}: {was} becomes {becomes}"
+        yield direction, f"mask of {field}: {was or 'none'} becomes {becomes or 'none'}"
 
 
 def _quotas(was: Grant, becomes: Grant) -> Iterator[tuple[int, str]]:
@@ -164,7 +190,8 @@ def _quotas(was: Grant, becomes: Grant) -> Iterator[tuple[int, str]]:
         before, after = old.get(key), new.get(key)
         if before != after:
             more = after is None or (before is not None and after > before)
-            yield (1 if more else -1), f"quota {key[0]}/{key[1]}: {before} becomes {after}"
+            words = f"{before or 'none'} becomes {after or 'none'}"
+            yield _more(more), f"quota {key[0]}/{key[1]}: {words}"
 
 
 def _besides(old: RuleSet, new: RuleSet) -> Iterator[Difference]:

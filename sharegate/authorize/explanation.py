@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sharegate.authorize.authorize import Authorize
+from sharegate.authorize.difference import day
 from sharegate.authorize.expectations import told
 from sharegate.authorize.roles import Classes, Posts
 from sharegate.authorize.ruleset import RuleSet
@@ -64,9 +64,9 @@ def _misses(
     if ANY not in grant.purposes and request.purpose not in grant.purposes:
         yield f"it is for the purposes {' '.join(grant.purposes)}"
     if at < grant.valid_from:
-        yield f"it begins on {_day(grant.valid_from)}"
+        yield f"it begins on {day(grant.valid_from)}"
     if at >= grant.valid_until:
-        yield f"it ended on {_day(grant.valid_until)}"
+        yield f"it ended on {day(grant.valid_until)}"
     if grant.effect is Effect.ALLOW:
         if request.grant not in {None, grant.id}:
             yield f"the request names {request.grant}"
@@ -113,7 +113,3 @@ def _demands(permit: Permit) -> Iterator[str]:
         yield "a consent that is not confirmed: denied"
     if permit.confirm_matter:
         yield "a matter that is not confirmed: denied"
-
-
-def _day(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).date().isoformat()

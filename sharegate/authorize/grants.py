@@ -68,7 +68,7 @@ _CLASS = re.compile(rf"({'|'.join(Level)})(@[0-9]{{2}}([0-9]{{2}}){{0,2}})?")
 _QUOTA = re.compile(r"(officer|department)/(day|month)=([1-9][0-9]{0,8})")
 _ASSESSMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _ROW_VALUE = re.compile(r"[^\s=@*][^\s=]{0,63}")
-_REGION = "@region"
+REGION = "@region"
 _ANYTHING: Final = (ANY,)
 
 _Word = TypeVar("_Word", bound=str)
@@ -306,9 +306,9 @@ def _row_terms(resource: Resource, text: str) -> tuple[RowTerm, ...]:
         field = resource.fields.get(FieldName(name))
         if field is None or not equals or field.type is not FieldType.TEXT:
             raise _Wrong("rows has terms like field=value about text fields of the resource")
-        if value != _REGION and _ROW_VALUE.fullmatch(value) is None:
-            raise _Wrong(f"the value of a rows term is {_REGION} or 1 to 64 characters, no space")
-        terms.append(RowTerm(field.name, None if value == _REGION else value))
+        if value != REGION and _ROW_VALUE.fullmatch(value) is None:
+            raise _Wrong(f"the value of a rows term is {REGION} or 1 to 64 characters, no space")
+        terms.append(RowTerm(field.name, None if value == REGION else value))
     if len({term.field for term in terms}) != len(terms):
         raise _Wrong("rows names a field twice")
     return tuple(terms)

@@ -286,6 +286,39 @@ def test_what_comes_and_goes_is_said(tmp_path):
     }
 
 
+def test_a_change_is_told_in_the_words_of_the_files():
+    day = 86_400_000
+    was = replace(PLAIN, valid_until=day, rows=(), masks={}, quota=(), refer=None,
+                          assurance=Assurance.CHANNEL, consent=False, matter=False)  # fmt: skip
+    becomes = replace(
+        PLAIN, valid_until=2 * day, rows=(RowTerm("name", None), RowTerm("number", "7"))
+    )
+    ((change, words),) = [
+        (each.change, each.words) for each in differences(rules(was), rules(becomes))
+    ]
+    assert change is Change.CHANGED
+    assert words == (
+        "valid_until 1970-01-02 becomes 1970-01-03",
+        "rows gains name=@region",
+        "rows gains number=7",
+        "mask of name: none becomes name",
+        "quota officer/day: none becomes 5",
+        "assurance channel becomes signed",
+        "refer nothing becomes question",
+        "now needs the consent of the person concerned",
+        "now needs the matter confirmed by the consumer's case system",
+    )
+
+
+def test_another_assessment_neither_widens_nor_narrows():
+    renewed = replace(PLAIN, row_limit=9, assessment="PIA-2")
+    (found,) = differences(rules(PLAIN), rules(renewed))
+    assert found.change is Change.NARROWED
+    assert found.words == ("row_limit 10 becomes 9", "assessment none becomes PIA-2")
+    (found,) = differences(rules(renewed), rules(replace(renewed, assessment="PIA-3")))
+    assert found.change is Change.CHANGED
+
+
 # --- explain -------------------------------------------------------------------------------------
 
 
