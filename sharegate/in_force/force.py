@@ -144,7 +144,7 @@ class InForce:
         if self._watching is not None:
             self._watching.cancel()
             # What ended it was said when it happened.
-            with suppress(asyncio.CancelledError, Misconfigured):
+            with suppress(asyncio.CancelledError, Exception):
                 await self._watching
 
     async def _watch(self, recorder: Recorder) -> None:
@@ -157,6 +157,10 @@ class InForce:
         except Misconfigured as error:
             # The memory itself: without it nobody knows what may not come back.
             self._observe(RulesRefused(Fault.FAULTY, error.place, error.detail))
+            raise
+        except Exception as error:
+            # Nothing is answered from here on, so it is said why; its text may carry data.
+            self._observe(RulesRefused(Fault.FAULTY, "watching", type(error).__name__))
             raise
 
     async def _look(self, recorder: Recorder) -> None:

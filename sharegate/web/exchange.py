@@ -89,7 +89,7 @@ class ExchangeRoutes:
 
     async def exchange(self, request: web.Request) -> web.StreamResponse:
         """``POST /v1/exchanges``: one access request; ``?receipt=inline`` wants the receipt too."""
-        arrived = _arrived(request, await request.read(), self._peer(request))
+        arrived = await self._arrived(request)
         wrong = _wrong_with(request.content_type, arrived.query)
         if wrong is None:
             released = await self._gateway.exchange(arrived, receipt=bool(arrived.query))
@@ -103,7 +103,7 @@ class ExchangeRoutes:
 
     async def receipt(self, request: web.Request) -> web.StreamResponse:
         """``GET /v1/receipts/{exchange_id}``: the receipt of one of the caller's exchanges."""
-        arrived = _arrived(request, await request.read(), self._peer(request))
+        arrived = await self._arrived(request)
         found = await self._gateway.receipt(arrived, _uuid(request.match_info["exchange_id"]))
         if isinstance(found, Released):
             return problems.refused(found, _headers(found))
@@ -111,7 +111,7 @@ class ExchangeRoutes:
 
     async def referrals(self, request: web.Request) -> web.StreamResponse:
         """``GET /v1/referrals``: what was referred to the officer's department."""
-        arrived = _arrived(request, await request.read(), self._peer(request))
+        arrived = await self._arrived(request)
         found = await self._gateway.referrals(arrived)
         if isinstance(found, Released):
             return problems.refused(found, _headers(found))
@@ -119,7 +119,7 @@ class ExchangeRoutes:
 
     async def rule(self, request: web.Request) -> web.StreamResponse:
         """``POST /v1/rulings``: an officer's signed ruling."""
-        arrived = _arrived(request, await request.read(), self._peer(request))
+        arrived = await self._arrived(request)
         heard = await self._gateway.rule(arrived)
         if isinstance(heard, Released):
             return problems.refused(heard, _headers(heard))
@@ -127,7 +127,7 @@ class ExchangeRoutes:
 
     async def catalogue(self, request: web.Request) -> web.StreamResponse:
         """``GET /v1/catalogue``: what this officer may learn of what the providers list."""
-        arrived = _arrived(request, await request.read(), self._peer(request))
+        arrived = await self._arrived(request)
         body = _encode(self._gateway.catalogue(arrived))
         tag = ETag(sha256(body).hexdigest()[:32])
         if tag in (request.if_none_match or ()):
@@ -158,6 +158,9 @@ class ExchangeRoutes:
         if self._described is None or self._described[0] is not catalogue:
             self._described = catalogue, openapi_document(catalogue)
         return web.Response(body=self._described[1], content_type=_JSON)
+
+    async def _arrived(self, request: web.Request) -> Arrived:
+        return _arrived(request, await request.read(), self._peer(request))
 
     async def nothing_here(self, request: web.Request) -> web.StreamResponse:
         """Every other path and method."""

@@ -257,6 +257,22 @@ async def test_without_its_memory_nothing_is_put_into_force_and_nothing_is_asked
         assert any("versions.toml" in one.place for one in seen if isinstance(one, RulesRefused))
 
 
+async def test_whatever_ends_the_watch_is_said_and_nothing_is_asked_any_more(site, monkeypatch):
+    seen = []
+
+    def broken(*_):
+        raise RuntimeError("张三")
+
+    async with in_force(site, Written(), seen) as made:
+        await until(lambda: usable(made))
+        monkeypatch.setattr(force, "look", broken)
+        await until(lambda: not usable(made))
+        with pytest.raises(AuditLogUnavailable, match="not watched"):
+            made.identify(None)
+    (said,) = (one for one in seen if isinstance(one, RulesRefused))
+    assert (said.fault, said.place, said.detail) == (Fault.FAULTY, "watching", "RuntimeError")
+
+
 async def test_it_does_not_start_on_what_it_may_not_serve(site):
     widen(site)
     with pytest.raises(SetRefused) as refused:
