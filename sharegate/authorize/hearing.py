@@ -19,7 +19,7 @@ from sharegate.errors import AuditLogUnavailable, Unavailable
 from sharegate.model.act import Act, ActKind, Fact
 from sharegate.model.decision import Reason
 from sharegate.model.grant import Grant
-from sharegate.model.ids import exchange_id
+from sharegate.model.ids import new_id
 from sharegate.model.party import DepartmentId, PersonId, Registry, Role
 from sharegate.model.passage import Covered, Decided, Identified
 from sharegate.model.ruling import (
@@ -42,7 +42,6 @@ from sharegate.observe import Observer
 
 LISTED_MS: Final = 30 * DAY_MS
 _AHEAD_MS: Final = 60_000
-_ID_BYTES: Final = 10
 _OLDEST_MS: Final = DAY_MS
 _NOT_REACHED: Final = "the rulings cannot be reached"
 
@@ -193,7 +192,7 @@ class Hearing:
         verify(statement, signatures, self._registry(), at)
 
     async def _write_down(self, act: Act) -> int | None:
-        covered = await self._record.record_act(act, exchange_id(act.at, os.urandom(_ID_BYTES)))
+        covered = await self._record.record_act(act, new_id(act.at))
         return None if covered is None else covered.index
 
 

@@ -26,7 +26,7 @@ from sharegate.cli.audit.plain import as_json, given_text, moment, plain
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.errors import Misconfigured, ShareGateError
 from sharegate.in_force import load_members
-from sharegate.model.ids import exchange_id
+from sharegate.model.ids import new_id
 from sharegate.model.ruling import (
     DAY_MS,
     Finding,
@@ -42,7 +42,6 @@ from sharegate.private_keys import load_ed25519
 from sharegate.settings import Settings, load_settings
 
 _HOUR_MS: Final = DAY_MS // 24
-_ID_BYTES: Final = 10
 _UNSIGNED: Final = ""
 
 
@@ -135,7 +134,7 @@ def _draft(chosen: argparse.Namespace) -> int:
     try:
         statement = msgspec.convert(
             {
-                "id": str(exchange_id(at, os.urandom(_ID_BYTES))),
+                "id": str(new_id(at)),
                 "by": sorted(chosen.by),
                 "provider": chosen.provider,
                 "consumer": chosen.consumer,
@@ -211,7 +210,7 @@ def _list(chosen: argparse.Namespace) -> int:
 def _review(chosen: argparse.Namespace) -> int:
     at = _now()
     statement = Review(
-        id=exchange_id(at, os.urandom(_ID_BYTES)),
+        id=new_id(at),
         opening=chosen.opening,
         by=chosen.person,
         finding=Finding(chosen.finding),

@@ -5,7 +5,6 @@ Run by the provider, on its own machine: only there are the keys that open the f
 
 import argparse
 import asyncio
-import os
 import sys
 import time
 from base64 import b64decode
@@ -28,7 +27,7 @@ from sharegate.cli.audit.plain import as_json, moment, outline, plain
 from sharegate.cli.call import CallerSettings, load_caller, send, signed
 from sharegate.cli.options import Verbs
 from sharegate.errors import ShareGateError
-from sharegate.model.ids import exchange_id
+from sharegate.model.ids import new_id
 from sharegate.model.request import AccessRequest
 from sharegate.model.ruling import DAY_MS, Effect, Ruling, SignedRuling, signed_bytes, written
 from sharegate.private_keys import load_ed25519, load_x25519
@@ -37,7 +36,6 @@ from sharegate.record.opening import open_detail
 
 _OK: Final = 200
 _HOUR_MS: Final = DAY_MS // 24
-_ID_BYTES: Final = 10
 
 
 class NotRuled(ShareGateError):
@@ -158,7 +156,7 @@ def write_ruling(shown: Shown, facts: Facts, answer: Answer, key: Ed25519Private
     """Sign a ruling on exactly what was asked, as it travels."""
     asked = facts.asked
     statement = Ruling(
-        id=exchange_id(answer.at, os.urandom(_ID_BYTES)),
+        id=new_id(answer.at),
         referral=shown.exchange_id,
         by=answer.by,
         provider=asked.provider,

@@ -8,7 +8,6 @@ lain unchanged for a look: a folder that is just being copied is not yet a refus
 
 import asyncio
 import gc
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,7 @@ from sharegate.model.act import Act
 from sharegate.model.catalogue import Catalogue
 from sharegate.model.decision import Reason
 from sharegate.model.grant import Grant
-from sharegate.model.ids import exchange_id
+from sharegate.model.ids import new_id
 from sharegate.model.party import Registry
 from sharegate.model.passage import Arrived, Covered, Decided, Identified
 from sharegate.model.signed import Fault, SetRefused
@@ -37,7 +36,6 @@ LOOK_SECONDS: Final = 0.25
 _AGAIN_SECONDS: Final = 0.05  # a revocation waits for nothing longer than it must
 _READ_AFTER: Final = 6  # looks; a file may change twice within one tick of its file system
 _SWITCH_SECONDS: Final = 0.0005
-_ID_BYTES: Final = 10
 _PIECE: Final = 500
 
 
@@ -248,7 +246,7 @@ class InForce:
 async def _until_recorded(recorder: Recorder, act: Act) -> None:
     while True:
         try:
-            await recorder.record_act(act, exchange_id(act.at, os.urandom(_ID_BYTES)))
+            await recorder.record_act(act, new_id(act.at))
         except AuditLogUnavailable:
             await asyncio.sleep(_AGAIN_SECONDS)
         else:

@@ -1,7 +1,6 @@
 """The routes that departments use."""
 
 import logging
-import os
 import re
 import time
 import traceback
@@ -17,7 +16,7 @@ from aiohttp import ETag, hdrs, web
 from sharegate.errors import AuditLogUnavailable, Unauthenticated
 from sharegate.gateway import Gateway
 from sharegate.model.catalogue import Catalogue
-from sharegate.model.ids import exchange_id
+from sharegate.model.ids import new_id
 from sharegate.model.passage import Arrived, Disclosure, Released
 from sharegate.observe import NotBelieved, NotRecorded, Observer, Throttled
 from sharegate.settings import Limits
@@ -34,7 +33,6 @@ from sharegate.web.unproven import UnprovenCount
 RECEIPT_CONTENT_TYPE: Final = "text/plain"
 _SIGNED_HEADERS: Final = ("content-digest", "authorization", "signature-input", "signature")
 _RECEIPT_PATH: Final = re.compile(r"/v1/receipts/[^{}/]+")
-_ID_NOISE_BYTES: Final = 10
 _JSON: Final = "application/json"
 _NOTHING_LISTED: Final = Catalogue({}, {})
 
@@ -230,7 +228,7 @@ def _arrived(request: web.Request, body: bytes, peer: tuple[str, ...]) -> Arrive
     path, _, query = request.raw_path.partition("?")
     headers = request.headers
     return Arrived(
-        exchange_id=exchange_id(at, os.urandom(_ID_NOISE_BYTES)),
+        exchange_id=new_id(at),
         at=at,
         method=request.method,
         authority=", ".join(headers.getall(hdrs.HOST, ())),

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -56,19 +56,28 @@ REVOKED = {
 }
 
 
+@asynccontextmanager
+async def asked_by_many(site):
+    """Two gateways of one site, and four callers at each."""
+    gateways = [site.gateway(), site.gateway()]
+    async with AsyncExitStack() as stack:
+        for gateway in gateways:
+            gateway.start()
+        yield (
+            gateways,
+            [
+                await stack.enter_async_context(
+                    asking(site.caller("civil-affairs", gateway), site.properties, callers=4)
+                )
+                for gateway in gateways
+            ],
+        )
+
+
 @pytest.mark.parametrize("what", REVOKED)
 async def test_no_answer_starts_later_than_two_seconds_after(site, what):
     name, edit, refused = REVOKED[what]
-    gateways = [site.gateway(), site.gateway()]
-    for gateway in gateways:
-        gateway.start()
-    async with AsyncExitStack() as stack:
-        loads = [
-            await stack.enter_async_context(
-                asking(site.caller("civil-affairs", gateway), site.properties, callers=4)
-            )
-            for gateway in gateways
-        ]
+    async with asked_by_many(site) as (_, loads):
         for load in loads:
             await load.until_answered(20)
         replace(site.place / name, edit)
@@ -96,16 +105,7 @@ async def test_no_answer_starts_later_than_two_seconds_after(site, what):
 
 async def test_an_exchange_of_rules_drops_no_request(site):
     """Twelve versions under load, all of them recorded, every request answered."""
-    gateways = [site.gateway(), site.gateway()]
-    for gateway in gateways:
-        gateway.start()
-    async with AsyncExitStack() as stack:
-        loads = [
-            await stack.enter_async_context(
-                asking(site.caller("civil-affairs", gateway), site.properties, callers=4)
-            )
-            for gateway in gateways
-        ]
+    async with asked_by_many(site) as (gateways, loads):
         for number in range(2, 14):
             replace(
                 site.place / "policies/housing/grants.csv",

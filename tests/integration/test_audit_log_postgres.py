@@ -184,6 +184,22 @@ async def test_who_appends_can_call_and_not_look(log_database):
             await ask(log_database.append, f"select from sharegate.{table}")
 
 
+@pytest.mark.parametrize(
+    "table", ["quota_count", "quota_hold", "referral", "ruling", "break_glass"]
+)
+async def test_what_stands_beside_the_log_is_touched_through_its_functions_only(
+    log_database, table
+):
+    for dsn in (log_database.append, log_database.read):
+        for statement in (
+            f"select * from sharegate.{table}",
+            f"delete from sharegate.{table}",
+            f"insert into sharegate.{table} default values",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await ask(dsn, statement, settings={"default_transaction_read_only": "off"})
+
+
 async def test_who_reads_can_look_and_not_call(log_database):
     for table in TABLES:
         await ask(log_database.read, f"select from sharegate.{table}")

@@ -290,18 +290,6 @@ async def test_no_error_repeats_what_was_sent(log_database):
 # --- who may touch what -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", ["quota_count", "quota_hold"])
-async def test_no_login_reads_or_writes_the_counts_themselves(log_database, table):
-    for dsn in (log_database.append, log_database.read):
-        for statement in (
-            f"select * from sharegate.{table}",
-            f"delete from sharegate.{table}",
-            f"insert into sharegate.{table} default values",
-        ):
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await ask(dsn, statement, settings={"default_transaction_read_only": "off"})
-
-
 async def test_only_the_login_that_appends_may_count(log_database):
     for statement in (
         "select sharegate.reserve_quota(gen_random_uuid(), 1, '{}', '{}', '{}')",

@@ -269,18 +269,6 @@ async def test_another_logs_key_and_a_row_put_elsewhere_open_nothing(hearing, lo
         await hearing.store.cited(moved)
 
 
-@pytest.mark.parametrize("table", ["referral", "ruling", "break_glass"])
-async def test_no_login_reads_or_writes_the_tables_themselves(log_database, table):
-    for dsn in (log_database.append, log_database.read):
-        for statement in (
-            f"select * from sharegate.{table}",
-            f"delete from sharegate.{table}",
-            f"insert into sharegate.{table} default values",
-        ):
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await ask(dsn, statement, settings={"default_transaction_read_only": "off"})
-
-
 async def test_only_the_login_that_appends_may_use_rulings(log_database):
     for statement in (
         "select sharegate.use_ruling(gen_random_uuid(), gen_random_uuid())",

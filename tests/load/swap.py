@@ -42,11 +42,7 @@ def lay_out(place: Path, grants: int) -> SignedSite:
     site.write_registry(1)
     with site.registry.open("a", encoding="utf-8") as registry:
         registry.write(registered_bureaus())
-    site.sign_registry()
-    site.sign_root()
-    for folder in site.policies.iterdir():
-        if folder.is_dir():
-            site.sign(folder.name)
+    site.sign_all()
     return site
 
 

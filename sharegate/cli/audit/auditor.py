@@ -1,7 +1,6 @@
 """Who reads, proven, and the entry that says so: written before anything appears."""
 
 import argparse
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from sharegate.cli.options import config_argument
 from sharegate.errors import ShareGateError
 from sharegate.identify.persons import prove
 from sharegate.model.act import Act, ActKind, Fact
-from sharegate.model.ids import exchange_id
+from sharegate.model.ids import new_id
 from sharegate.model.party import DepartmentId, PersonId, Registry, Role
 from sharegate.model.passage import Covered
 from sharegate.private_keys import load_ed25519
 from sharegate.record.entry import b64
 
 _STATEMENT: Final = b"sharegate-audit-read/v1\n"
-_ID_BYTES: Final = 10
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -109,7 +107,7 @@ async def write_down(recorder: ActRecorder, auditor: Auditor, reading: Reading) 
         AlreadyRead: The same reading was written down before.
     """
     at = time.time_ns() // 1_000_000
-    entry_id = exchange_id(at, os.urandom(_ID_BYTES))
+    entry_id = new_id(at)
     detail = {"matter": reading.matter, **reading.values}
     signed = statement(auditor.id, at, entry_id, reading.facts, detail)
     act = Act(

@@ -90,6 +90,14 @@ class SignedSite:
             signers or administrators(2),
         )
 
+    def sign_all(self) -> None:
+        """Sign the registry, the common rules and every provider's."""
+        self.sign_registry()
+        self.sign_root()
+        for folder in self.policies.iterdir():
+            if folder.is_dir():
+                self.sign(folder.name)
+
     def sign_root(self, *signers: SignerKey, version: int | None = None) -> None:
         files = self.files(self.policies)
         note = self.policies / ROOT_NOTE
@@ -139,9 +147,5 @@ def signed_site(place: Path) -> SignedSite:
     shutil.copytree(POLICIES, place / "policies")
     site = SignedSite(place)
     site.write_registry(1)
-    site.sign_registry()
-    site.sign_root()
-    for folder in site.policies.iterdir():
-        if folder.is_dir():
-            site.sign(folder.name)
+    site.sign_all()
     return site
