@@ -13,7 +13,7 @@ lower-case hex, two spaces, its path inside the folder, a line feed), the lines 
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -47,6 +47,21 @@ _DECIDING = (ROOT_FILES | PROVIDER_FILES) - UNDECIDING
 
 
 @dataclass(frozen=True, slots=True)
+class Provided:
+    """What was read of one provider.
+
+    Attributes:
+        content: The two files it was read from.
+        grants: In the order of their lines; then one for each unconditionally shared resource,
+            that says so.
+    """
+
+    content: tuple[bytes, bytes]
+    resources: Mapping[ResourceId, Resource]
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RuleSet:
     """Everything that decides, read once.
 
@@ -54,8 +69,8 @@ class RuleSet:
         model: The text of model.conf.
         departments: Who may be a consumer.
         posts: By post, itself and all that it includes.
-        grants: In the order of their providers, then of their lines; for each unconditionally
-            shared resource one more that says so.
+        grants: In the order of their providers.
+        provided: What it was put together from; the next rule set need not read it again.
     """
 
     hash: RuleSetHash
@@ -64,6 +79,7 @@ class RuleSet:
     departments: Mapping[DepartmentId, Department]
     posts: Mapping[str, frozenset[str]]
     grants: tuple[Grant, ...]
+    provided: Mapping[DepartmentId, Provided] = field(default_factory=dict, repr=False)
 
 
 def load_rule_set(folder: Path, departments: Mapping[DepartmentId, Department]) -> RuleSet:
@@ -81,14 +97,21 @@ def load_rule_set(folder: Path, departments: Mapping[DepartmentId, Department]) 
 
 
 def compose(
-    folder: Path, files: Mapping[str, bytes], departments: Mapping[DepartmentId, Department]
+    folder: Path,
+    files: Mapping[str, bytes],
+    departments: Mapping[DepartmentId, Department],
+    before: RuleSet | None = None,
 ) -> RuleSet:
     """Make one rule set of files that were read before.
+
+    A revocation must not wait for a hundred thousand lines of other providers: what they gave
+    `before` is taken over where nothing it was read by has changed.
 
     Args:
         folder: Where they were read from, for complaints.
         files: Each file that decides, by its path inside the folder.
         departments: As for :func:`load_rule_set`.
+        before: The rule set in force, if there is one.
 
     Raises:
         Misconfigured: As for :func:`load_rule_set`.
@@ -96,32 +119,49 @@ def compose(
     _require(files, folder, [_MODEL, _PURPOSES, _POSTS])
     purposes = read_purposes(str(folder / _PURPOSES), files[_PURPOSES])
     posts = read_posts(str(folder / _POSTS), files[_POSTS])
-    resources: dict[tuple[DepartmentId, ResourceId], Resource] = {}
-    grants: list[Grant] = []
-    ids: set[str] = set()
-    for provider in sorted(departments):
-        listed = files.get(f"{provider}/{_RESOURCES}")
-        if listed is None:
-            continue  # it provides nothing
+    known: Mapping[DepartmentId, Provided] = {}
+    if before is not None and (purposes, posts, departments) == (
+        before.catalogue.purposes, before.posts, before.departments,
+    ):  # fmt: skip
+        known = before.provided
+    content = {
+        provider: (listed, files[f"{provider}/{_GRANTS}"])
+        for provider in sorted(departments)
+        if (listed := files.get(f"{provider}/{_RESOURCES}")) is not None  # else it provides nothing
+    }
+    same = {each for each in content if each in known and known[each].content == content[each]}
+    ids = {str(grant.id) for provider in same for grant in known[provider].grants}
+    provided: dict[DepartmentId, Provided] = {}
+    for provider, (listed, lines) in content.items():
+        if provider in same:
+            provided[provider] = known[provider]
+            continue
         place = str(folder / provider / _RESOURCES)
         own = read_resources(place, listed, provider, departments, purposes)
-        resources |= {(provider, name): resource for name, resource in own.items()}
-        reader = GrantReader(
-            str(folder / provider / _GRANTS), own, departments.values(), purposes, posts, ids
-        )
-        grants.extend(reader.read(files[f"{provider}/{_GRANTS}"]))
-        grants.extend(open_grant(each) for each in own.values() if each.open is not None)
-        if len(grants) > MAX_GRANTS:
-            raise Misconfigured(reader.place, f"makes more than {MAX_GRANTS} grants in all")
-    if not grants:
-        raise Misconfigured(str(folder), "contains no grant: an empty rule set is not served")
+        place = str(folder / provider / _GRANTS)
+        reader = GrantReader(place, own, departments.values(), purposes, posts, ids)
+        opened = (open_grant(each) for each in own.values() if each.open is not None)
+        provided[provider] = Provided((listed, lines), own, (*reader.read(lines), *opened))
+    grants = tuple(grant for each in provided.values() for grant in each.grants)
+    if not 0 < len(grants) <= MAX_GRANTS:
+        raise Misconfigured(
+            str(folder),
+            f"makes more than {MAX_GRANTS} grants in all" if grants
+            else "contains no grant: an empty rule set is not served",
+        )  # fmt: skip
+    resources = {
+        (provider, name): resource
+        for provider, each in provided.items()
+        for name, resource in each.resources.items()
+    }
     return RuleSet(
         hash=_hash(files),
         model=read_text(str(folder / _MODEL), files[_MODEL]),
         catalogue=Catalogue(MappingProxyType(resources), MappingProxyType(dict(purposes))),
         departments=MappingProxyType(dict(departments)),
         posts=posts,
-        grants=tuple(grants),
+        grants=grants,
+        provided=MappingProxyType(provided),
     )
 
 

@@ -191,9 +191,8 @@ class Judge:
     ) -> Rules:
         """Verify every set and make one whole of them."""
         before = {} if now is None else now.sets
-        signed = _signed_registry(found[REGISTRY_SET], self.administrators, self.registry)
-        registry = signed.registry
-        sets = {REGISTRY_SET: AcceptedSet(found[REGISTRY_SET], signed.statement, signed.signers)}
+        registry, member_set = self._members(found[REGISTRY_SET], now)
+        sets = {REGISTRY_SET: member_set}
         common = found[ROOT_SET]
         _require_read(common)
         root = verify_root(str(common.place), common.files, common.note, self.administrators)
@@ -223,6 +222,12 @@ class Judge:
             place, kind = str(self.policies), type(error).__name__
             raise SetRefused(Fault.FAULTY, place, f"cannot be used ({kind})") from error
 
+    def _members(self, found: FileSet, now: Rules | None) -> tuple[Registry, AcceptedSet]:
+        if now is not None and now.sets[REGISTRY_SET].found.digest == found.digest:
+            return now.registry, now.sets[REGISTRY_SET]  # verified when it came into force
+        signed = _signed_registry(found, self.administrators, self.registry)
+        return signed.registry, AcceptedSet(found, signed.statement, signed.signers)
+
     def _composed(
         self,
         files: Mapping[str, bytes],
@@ -234,7 +239,8 @@ class Judge:
         if now is not None and _same_rules(registry, sets, now):
             # An officer or a key is revoked: no rule is another, so none is read again.
             return Rules(registry, now.rule_set, identify, now.authorize, sets)
-        rule_set = compose(self.policies, files, registry.departments)
+        before = None if now is None else now.rule_set
+        rule_set = compose(self.policies, files, registry.departments, before)
         named = {resource.source for resource in rule_set.catalogue.resources.values()}
         for source in sorted(named - set(self.sources)):
             raise Misconfigured(f"sources.{source}", "named by resources.toml, but not configured")
