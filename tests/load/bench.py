@@ -10,10 +10,9 @@ connections are on its loopback, and fsync is on.
 import argparse
 import asyncio
 import json
-import os
-import platform
 import signal
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -25,8 +24,9 @@ import uvloop
 
 from sharegate.authorize.ruleset import load_rule_set
 from sharegate.identify.registry import load_registry
-from tests.load.figures import Goal, number, percentile, ratios, row, spread
-from tests.load.parts import Appends, Decisions
+from tests.load import search, swap
+from tests.load.figures import HEAD, Goal, machine, number, percentile, ratios, row, say, spread
+from tests.load.parts import Appends, Claims, Decisions
 from tests.load.stand import ARMS, Stand, standing
 
 MANY = 32
@@ -50,6 +50,9 @@ GOALS: Mapping[str, Goal | None] = {
     "group-commit appends ÷ pooled INSERT+commit, 64 waiting": Goal(6, 12, more=True),
     "verify entries from PostgreSQL ÷ one-shot SHA-256": Goal(10, 5, more=False),
     "gateway resident memory, 100,000 grants, MB": Goal(250, 150, more=False),
+    "changed set of 100,000 grants, seconds until in force": Goal(1, 0.5, more=False),
+    "  the event loop held meanwhile, ms": Goal(50, 20, more=False),
+    "claim of two quotas at 1 caller ÷ one such commit": None,
 }
 
 
@@ -66,6 +69,7 @@ class Plan:
         entries: How long the verified log is.
         grants: How many there are.
         most: Seconds after which no further round begins.
+        searched: How long the larger of two logs is that are searched; none are by default.
     """
 
     rounds: int = 9
@@ -76,10 +80,11 @@ class Plan:
     entries: int = 100_000
     grants: int = 100_000
     most: float = 240
+    searched: int = 0
 
 
 QUICK = Plan(rounds=3, seconds=0.5, alone=100, appends=2_000, inserts=500, entries=20_000, most=60)
-LONG = Plan(entries=1_000_000, most=900)
+LONG = Plan(entries=1_000_000, most=900, searched=10_000_000)
 SMOKE = Plan(rounds=1, seconds=0, alone=5, appends=64, inserts=64, entries=128, grants=200, most=60)
 
 
@@ -119,6 +124,9 @@ class Samples:
             ratios(of["appends", "grouped"], of["appends", "pooled"]),
             ratios(of["verify", "seconds"], of["verify", "once"]),
             of["channel", "megabytes"],
+            of["swap", "seconds"],
+            of["swap", "held"],
+            ratios(of["claim", "p50"], of["commit", "p50"]),
         )
         return dict(zip(GOALS, values, strict=True))
 
@@ -132,7 +140,9 @@ def measure(stand: Stand, plan: Plan) -> Samples:
     counts = {kind: _count(stand, kind, plan) for kind in ARMS}
     departments = load_registry(stand.site.place / "registry.toml").departments
     decisions = Decisions(load_rule_set(stand.policies, departments), stand.policies)
-    appends = Appends(stand.fresh_log(), stand.dsn(), stand.entry_sample())
+    log = stand.fresh_log()
+    appends = Appends(log, stand.dsn(), stand.entry_sample())
+    claims = Claims(log[0])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(appends.start())
         runner.run(appends.fill(plan.entries))
@@ -148,6 +158,7 @@ def measure(stand: Stand, plan: Plan) -> Samples:
             for kind in _ALONE:
                 samples.add(kind, alone=stand.ask(kind, 1, plan.alone)["p50"])
             samples.add("commit", p50=percentile(runner.run(appends.commit(plan.alone)), 0.5))
+            samples.add("claim", p50=percentile(runner.run(claims.alone(plan.alone)), 0.5))
             samples.add(
                 "decision", many=decisions.many(), few=decisions.few(), stock=decisions.stock()
             )
@@ -164,6 +175,10 @@ def measure(stand: Stand, plan: Plan) -> Samples:
             samples.add("channel", megabytes=stand.arms["channel"].megabytes())
         samples.add("verify", entries=appends.entries)
         runner.run(appends.stop())
+        with tempfile.TemporaryDirectory() as place:
+            site = swap.lay_out(Path(place), plan.grants)
+            for seconds, held in runner.run(swap.measure(site, len(samples.of["commit", "p50"]))):
+                samples.add("swap", seconds=seconds, held=held * 1e3)
     return samples
 
 
@@ -179,8 +194,7 @@ def _count(stand: Stand, kind: str, plan: Plan) -> int:
 def report(samples: Samples) -> list[str]:
     """The tables, line by line."""
     of = samples.of
-    head = f"{'ratio of one run':<58} {'median':>8}  {'low':>7} – {'high':<7} {'good':<8} moonshot"
-    lines = ["", head]
+    lines = ["", HEAD]
     for (name, values), goal in zip(samples.ratios().items(), GOALS.values(), strict=True):
         lines.append(row(name, spread(values), goal))
     head = f"{'32 callers':<12} {'rps':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs a request':>18}"
@@ -217,20 +231,6 @@ def report(samples: Samples) -> list[str]:
     return lines
 
 
-def machine(rounds: int) -> str:
-    """One line about where this was measured."""
-    model = platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    return (
-        f"{os.cpu_count()} × {model}; Python {platform.python_version()}; load average {load}; "
-        f"{rounds} rounds, arms in turn"
-    )
-
-
 def profiled(stand: Stand, kind: str, plan: Plan) -> list[str]:
     """Look where one arm's processor time goes under load.
 
@@ -257,17 +257,13 @@ def profiled(stand: Stand, kind: str, plan: Plan) -> list[str]:
     return lines
 
 
-def say(line: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter samples")
-    parser.add_argument("--long", action="store_true", help="verify 1,000,000 entries")
+    parser.add_argument(
+        "--long", action="store_true", help="verify 1,000,000 entries and search 10,000,000"
+    )
     parser.add_argument("--profile", nargs="?", const="signed", choices=ARMS,
                         help="profile a gateway under load instead")  # fmt: skip
     chosen = parser.parse_args(arguments)
@@ -279,6 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             samples = measure(stand, plan)
             lines = [*report(samples), "", machine(len(samples.of["plain", "rps"]))]
+    if plan.searched and chosen.profile is None:
+        lines += ["", HEAD, *search.measure(search.Plan(entries=plan.searched))]
     for line in lines:
         say(line)
     return 0

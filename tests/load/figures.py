@@ -1,8 +1,17 @@
 """The bench's own arithmetic: what is printed is a ratio inside one run, never a bare time."""
 
+import os
+import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+from typing import Final
+
+HEAD: Final = (
+    f"{'ratio of one run':<58} {'median':>8}  {'low':>7} – {'high':<7} {'good':<8} moonshot"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +73,23 @@ def row(name: str, seen: Spread, goal: Goal | None) -> str:
 def number(value: float) -> str:
     """Three significant digits, and whole numbers from a hundred on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def machine(rounds: int) -> str:
+    """One line about where this was measured."""
+    model = platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    return (
+        f"{os.cpu_count()} × {model}; Python {platform.python_version()}; load average {load}; "
+        f"{rounds} rounds, arms in turn"
+    )
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

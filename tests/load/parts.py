@@ -15,6 +15,8 @@ from casbin.model import Model
 
 from sharegate.audit.chain import Verifier
 from sharegate.authorize.pdp import SENTINEL, PolicyDecisionPoint, Question
+from sharegate.authorize.quota import Claim, Term
+from sharegate.authorize.quota_postgres import PostgresQuotas
 from sharegate.authorize.ruleset import RuleSet
 from sharegate.model.grant import Grant
 from sharegate.record.audit_log import Appended, Draft
@@ -26,6 +28,7 @@ WAITING = 64
 FEW = 10
 AT = 1_780_000_000_000  # 2026-05-28, when every grant is valid
 _AT_ONCE = 4096
+_LAST_DAY = AT + 86_400_000
 _INSERT = "insert into pooled (exchange_id, leaf, sealed, wrapped) values ($1, $2, $3, $4)"
 _POOLED = """create table if not exists pooled (
     seq bigserial primary key, exchange_id uuid not null, leaf bytea not null,
@@ -199,6 +202,30 @@ class Appends:
         sample = self._sample
         number = UUID(int=next(self._numbers))
         await self._pool.execute(_INSERT, number, sample.leaf, sample.sealed, sample.wrapped)
+
+
+class Claims:
+    """Reservations of quotas, as the gateway makes one before it fetches."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._terms = tuple(Term(bytes([kind]) * 32, 2**31 - 1, _LAST_DAY) for kind in (1, 2))
+
+    async def alone(self, count: int) -> list[float]:
+        """Seconds of each of so many claims of two places, one after the other."""
+        quotas, took = PostgresQuotas(self._dsn), []
+        await quotas.start()
+        try:
+            for _ in range(count):
+                claim = Claim(uuid4(), AT, self._terms)
+                began = perf_counter()
+                place = await quotas.reserve(claim)
+                took.append(perf_counter() - began)
+                assert place is None, "what has room for all has no place left"
+                quotas.settle(claim.exchange_id, answered=True)
+        finally:
+            await quotas.stop()
+        return took
 
 
 async def _rate(one: Callable[[], Awaitable[None]], count: int) -> float:

@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -37,8 +38,7 @@ from sharegate.record.postgres import PostgresAuditLog
 from sharegate.record.reader import PostgresReader
 from sharegate.record.search import Criteria, PostgresSearch
 from tests.integration.searchable import invented
-from tests.load.bench import machine, say
-from tests.load.figures import Goal, percentile, ratios, row, spread
+from tests.load.figures import HEAD, Goal, machine, percentile, ratios, row, say, spread
 from tests.postgres import on_a_thread, reachable_directory, remove_abandoned, stopped_at_the_end
 
 ORIGIN = "bench.sharegate.example"
@@ -267,16 +267,25 @@ dsn = "{project}"
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bench."""
-    parser = argparse.ArgumentParser(prog="python -m tests.load.search", description=__doc__)
-    parser.add_argument("--entries", type=int, default=1_000_000, help="of the larger projection")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one sample of appends")
-    parser.add_argument("--each", type=int, default=60, help="searches of one kind in a round")
-    chosen = parser.parse_args(arguments)
-    remove_abandoned()
-    say(machine(chosen.rounds))
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much to measure.
+
+    Attributes:
+        entries: Of the larger projection.
+        rounds: Samples of each kind.
+        seconds: How long one sample of appends lasts.
+        each: Searches of one kind in a round.
+    """
+
+    entries: int = 1_000_000
+    rounds: int = 5
+    seconds: float = 3.0
+    each: int = 60
+
+
+def measure(plan: Plan) -> list[str]:
+    """Take every sample on a server of its own; give the lines of the table."""
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(reachable_directory())
         server = EmbeddedPostgres(place / "postgres")
@@ -284,21 +293,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         on_a_thread(server.start())
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         run = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop)).run
-        kept = run(beside(server, home, chosen.rounds, chosen.seconds))
+        kept = run(beside(server, home, plan.rounds, plan.seconds))
         dsns = []
-        for size in (chosen.entries // 10, chosen.entries):
+        for size in (plan.entries // 10, plan.entries):
             name = f"bench_{size}"
             run(provision(server.dsn, ORIGIN, name))
             began = perf_counter()
             run(fill(server.dsn(name), size))
             say(f"  {size:,} entries put in and indexed in {perf_counter() - began:.0f} s")
             dsns.append((provisioned_search(server.dsn, name)[1], size))
-        found = run(searches(dsns, chosen.rounds, chosen.each))
-    head = f"{'ratio of one run':<58} {'median':>8}  {'low':>7} – {'high':<7} {'good':<8} moonshot"
-    say(f"\n{head}")
-    for kind, values in found.items():
-        say(row(f"search p50 by {kind}, {chosen.entries:,} ÷ a tenth", spread(values), GROWTH))
-    say(row("appends with the follower at work ÷ without", spread(kept), KEPT))
+        found = run(searches(dsns, plan.rounds, plan.each))
+    lines = [
+        row(f"search p50 by {kind}, {plan.entries:,} ÷ a tenth", spread(values), GROWTH)
+        for kind, values in found.items()
+    ]
+    return [*lines, row("appends with the follower at work ÷ without", spread(kept), KEPT)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench."""
+    usual = Plan()
+    parser = argparse.ArgumentParser(prog="python -m tests.load.search", description=__doc__)
+    parser.add_argument("--entries", type=int, default=usual.entries)
+    parser.add_argument("--rounds", type=int, default=usual.rounds)
+    parser.add_argument("--seconds", type=float, default=usual.seconds)
+    parser.add_argument("--each", type=int, default=usual.each)
+    chosen = parser.parse_args(arguments)
+    remove_abandoned()
+    say(machine(chosen.rounds))
+    lines = measure(Plan(**vars(chosen)))
+    for line in ("", HEAD, *lines):
+        say(line)
     return 0
 
 

@@ -1,6 +1,7 @@
 """The bench measures what it says: its arithmetic, and one small run of everything."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,8 @@ def test_added_time_is_of_one_round_and_counted_in_commits():
     for name in ("plain", "best", "channel", "signed", "naive"):
         samples.add(name, rps=1.0, p99=1.0, alone=1.0, megabytes=1.0)
     samples.add("commit", p50=0.5)
+    samples.add("claim", p50=2.0)
+    samples.add("swap", seconds=1.0, held=1.0)
     samples.add("decision", many=1.0, few=1.0, stock=1.0)
     samples.add("appends", grouped=1.0, pooled=1.0)
     samples.add("verify", seconds=1.0, once=1.0)
@@ -56,15 +59,18 @@ def test_added_time_is_of_one_round_and_counted_in_commits():
     samples.of["channel", "rps"] = [3.0]
     said = samples.ratios()
     assert said["added p50 at 1 caller ÷ one durable single-row commit"] == [3.0]
+    assert said["claim of two quotas at 1 caller ÷ one such commit"] == [4.0]
     assert said["full ÷ plain bare"] == [3.0]
     assert said["full, signature on every request ÷ plain bare"] == [1.0]
 
 
 def test_one_small_run_of_everything(capsys, monkeypatch):
     """Every arm answers 200 with the row asked for, and each goal gets a number."""
-    monkeypatch.setattr(bench, "QUICK", SMOKE)
-    assert bench.main(["--quick"]) == 0
+    monkeypatch.setattr(bench, "LONG", replace(SMOKE, searched=2_000))
+    monkeypatch.setattr(bench.search, "measure", lambda plan: [f"searched {plan.entries}"])
+    assert bench.main(["--long"]) == 0
     printed = capsys.readouterr().out
+    assert "searched 2000" in printed
     for name in GOALS:
         assert name in printed
 
