@@ -24,6 +24,8 @@ import pytest
 from sharegate.embedded import Binaries, EmbeddedPostgres
 
 PREFIX = "sharegate-tests-"
+# Where a server is that several runs of the tests share; without it, each starts its own.
+SHARED = "SHAREGATE_TESTS_POSTGRES"
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
@@ -56,12 +58,16 @@ class StartPostgres(Protocol):
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """The server every test shares: make a ``database`` in it, and never stop it."""
-    remove_abandoned()
-    with reachable_directory() as place:
-        server = EmbeddedPostgres(place / "postgres")
-        with stopped_at_the_end(server):
-            on_a_thread(server.start())
-            yield server
+    with contextlib.ExitStack() as stack:
+        if SHARED in os.environ:
+            place = Path(os.environ[SHARED])
+        else:
+            remove_abandoned()
+            place = stack.enter_context(reachable_directory()) / "postgres"
+        server = EmbeddedPostgres(place)
+        stack.enter_context(stopped_at_the_end(server))
+        on_a_thread(server.start())
+        yield server
 
 
 @pytest.fixture

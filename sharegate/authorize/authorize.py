@@ -213,7 +213,7 @@ class Authorize:
             resource=resource,
             fields=request.fields or grant.fields,
             row_limit=min(limits),
-            rows=self._only_rows(caller, grant) if grant.rows else (),
+            rows=self._only_rows(caller, grant),
             masks=grant.masks,
             quota=grant.quota,
             needs_consent=grant.consent,
@@ -264,7 +264,7 @@ def _require_fields(resource: Resource, request: AccessRequest) -> None:
             )
         if not _fits(field, value):
             raise _Denied(
-                Reason.MALFORMED, f"/where/{name}", f"This value is not a {field.type.value}."
+                Reason.MALFORMED, f"/where/{name}", f"This value is not of type {field.type.value}."
             )
 
 

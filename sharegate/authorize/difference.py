@@ -117,11 +117,17 @@ def _terms(was: Grant, becomes: Grant) -> Iterator[tuple[int, str]]:
 
 def _within(old: str, new: str) -> int:
     """1 where the new name certainly stands for all the old one did, -1 the other way round."""
-    if new == ANY or (old.startswith(new) and "@" in old and new[-1:] != "@"):
+    if _includes(new, old):
         return 1
-    if old == ANY or (new.startswith(old) and "@" in new and old[-1:] != "@"):
-        return -1
-    return 0
+    return -1 if _includes(old, new) else 0
+
+
+def _includes(wide: str, narrow: str) -> bool:
+    """Whether all departments, a level, or a level in a region surely has all of another one."""
+    level, _, region = narrow.partition("@")
+    if wide == ANY or not region:
+        return wide == ANY
+    return wide == level or ("@" in wide and narrow.startswith(wide))
 
 
 def _sets(name: str, old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[tuple[int, str]]:

@@ -83,7 +83,7 @@ def _resource(rule_set: RuleSet, resource: Resource, grants: list[Grant]) -> Jso
     if resource.joint_owners:
         said["joint_owners"] = list(resource.joint_owners)
     if resource.sharing_class in _SHARED:
-        said["purposes"] = _purposes(rule_set, resource, grants)
+        said["purposes"] = _purposes(rule_set, grants)
         said["grants"] = [_grant(grant) for grant in sorted(grants, key=lambda grant: grant.id)]
     else:
         said["not_shared_reason"] = resource.not_shared_reason
@@ -101,12 +101,12 @@ def _field(field: Field) -> Json:
     }
 
 
-def _purposes(rule_set: RuleSet, resource: Resource, grants: list[Grant]) -> list[Json]:
+def _purposes(rule_set: RuleSet, grants: list[Grant]) -> list[Json]:
     """The purposes accepted from this caller, each with the norms that allow it."""
     known = rule_set.catalogue.purposes
-    accepted = set(resource.open.purposes) if resource.open is not None else set()
-    for grant in grants:
-        accepted |= set(known) if ANY in grant.purposes else set(grant.purposes)
+    accepted = {
+        code for grant in grants for code in (known if ANY in grant.purposes else grant.purposes)
+    }
     return [
         {
             "code": code,

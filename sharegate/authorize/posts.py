@@ -31,7 +31,7 @@ def read_posts(place: str, content: bytes) -> Mapping[str, frozenset[str]]:
     for post, line in lines.items():
         reached, step = {post}, {post}
         for _ in range(MAX_CHAIN + 1):
-            step = {below for each in step for below in includes.get(each, ())}
+            step = {below for each in step for below in includes[each]}
             for below in sorted(step):
                 if below not in includes:
                     raise Misconfigured(

@@ -140,9 +140,9 @@ def measure(stand: Stand, plan: Plan) -> Samples:
     counts = {kind: _count(stand, kind, plan) for kind in ARMS}
     departments = load_registry(stand.site.place / "registry.toml").departments
     decisions = Decisions(load_rule_set(stand.policies, departments), stand.policies)
-    log = stand.fresh_log()
-    appends = Appends(log, stand.dsn(), stand.entry_sample())
-    claims = Claims(log[0])
+    fresh = stand.fresh_log()
+    appends = Appends(fresh, stand.dsn(), stand.entry_sample())
+    claims = Claims(fresh[0])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(appends.start())
         runner.run(appends.fill(plan.entries))

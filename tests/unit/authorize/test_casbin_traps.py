@@ -32,6 +32,12 @@ RULED = ("beta", "*", *ASKED[2:])
 QUESTION = Question("beta", "", "alpha", "things", Mode.QUERY, "review", (), None)
 
 
+@pytest.fixture(autouse=True)
+def read_anew():
+    """Each test reads the matcher by itself, whatever others have read."""
+    pdp._matcher.cache_clear()
+
+
 def stock(*rows):
     as_it_comes = casbin.Enforcer(casbin.Enforcer.new_model(text=MODEL))
     as_it_comes.model["p"]["p"].policy = list(rows)
@@ -331,6 +337,101 @@ def test_the_self_test_finds_a_casbin_that_errs(tmp_path, monkeypatch, fault):
     monkeypatch.setattr(pdp._Enforcer, "enforce_ex", fault)
     with pytest.raises(Misconfigured, match="self-test"):
         PolicyDecisionPoint(load(tmp_path))
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_each_answer_of_the_self_test_matters(tmp_path, monkeypatch, number):
+    """Casbin is asked eleven times, over the rules that belong to the question, and heard."""
+    answers = iter(range(1, 100))
+    enforce = pdp._Enforcer.enforce_ex
+    seen = []
+
+    def lying(self, *asked):
+        permitted, explained = enforce(self, *asked)
+        seen.append((asked, len(self.model["p"]["p"].policy)))
+        return (not permitted if next(answers) == number else permitted), explained
+
+    monkeypatch.setattr(pdp._Enforcer, "enforce_ex", lying)
+    with pytest.raises(Misconfigured, match=f"self-test {number}: ") as refused:
+        PolicyDecisionPoint(load(tmp_path))
+    assert refused.value.place == "model.conf"
+    assert [rules for _, rules in seen] == [1, 1, 1, 2, 3, 3, 2, 2, 2, 2, 2]
+    assert {len(asked) for asked, _ in seen} == {6}
+    known = [asked[0] in DEPARTMENTS for asked, _ in seen]
+    assert known == [False, False, True, True, True, True, True, False, False, False, True]
+
+
+def test_the_self_test_asks_what_nobody_granted(tmp_path, monkeypatch):
+    asked = []
+
+    def generous(self, question, at):
+        asked.append((question, at))
+        return next(iter(self._index.values()))[0]
+
+    monkeypatch.setattr(PolicyDecisionPoint, "decide", generous)
+    with pytest.raises(Misconfigured, match="self-test: an unknown request was") as refused:
+        PolicyDecisionPoint(load(tmp_path))
+    assert refused.value.place == "model.conf"
+    ((question, at),) = asked
+    assert (question.provider, question.needs, question.named) == ("alpha", (), None)
+    assert question.consumer not in DEPARTMENTS
+    assert all(isinstance(word, str) for word in question[:6])
+    assert at == 1_767_225_600_000  # when the first grant begins
+
+
+def test_casbin_is_given_the_rules_as_they_are_written(tmp_path, monkeypatch):
+    """Not as the index found them: what it is asked to compare, it has to compare."""
+    given = []
+    over = pdp._Enforcer.over
+
+    def noted(self, rows):
+        given.append(rows)
+        return over(self, rows)
+
+    point = PolicyDecisionPoint(
+        load(
+            tmp_path,
+            grant("a", mode="*", purpose="survey review", posts="clerk chief"),
+            grant("b", purpose="*"),
+            grant("c", "deny", "county", posts="chief"),
+        )
+    )
+    monkeypatch.setattr(pdp._Enforcer, "over", noted)
+    assert point.decide(QUESTION, AT).id == "b"
+    asked = ("alpha", "things")
+    assert given == [
+        [
+            SENTINEL,
+            ("c", "county", "chief", *asked, "query", "review", "deny"),
+            ("b", "beta", "*", *asked, "query", "*", "allow"),
+            ("a", "beta", "chief", *asked, "*", "review", "allow"),
+            ("a", "beta", "clerk", *asked, "*", "review", "allow"),
+        ]
+    ]
+
+
+def test_a_denial_names_its_reason_in_words_and_the_rule_set(tmp_path):
+    rules = load(tmp_path, grant(), grant("no", "deny", "gamma"))
+    point = PolicyDecisionPoint(rules)
+    for question, denied in (
+        (QUESTION._replace(purpose="survey"), Deny(rules.hash, Reason.NO_GRANT, None, None,
+            "No grant lets this department ask this for this purpose.")),
+        (QUESTION._replace(consumer="gamma"), Deny(rules.hash, Reason.DENIED, "no", None,
+            "A rule of the provider forbids this.")),
+        (QUESTION._replace(mode="*"), Deny(rules.hash, Reason.UNDECIDABLE, None, None,
+            "The rules could not be evaluated, so the request is denied.")),
+    ):  # fmt: skip
+        assert point.decide(question, AT) == denied
+    point._casbin = None
+    assert point.decide(QUESTION, AT).reason is Reason.UNDECIDABLE
+
+
+def test_an_answer_of_casbin_that_names_no_rule_is_no_answer(tmp_path, monkeypatch):
+    point = PolicyDecisionPoint(load(tmp_path))
+    for answer in ((True, []), (True, ["g2"]), (None, ["g1"]), (False, ["g1"]), (1, ["g1"])):
+        monkeypatch.setattr(pdp._Enforcer, "enforce_ex", lambda *_, said=answer: said)
+        assert point.decide(QUESTION, AT).reason is Reason.UNDECIDABLE
+        assert QUESTION not in point._memo
 
 
 def test_a_lost_sentinel_is_found_by_the_self_test(tmp_path, monkeypatch):

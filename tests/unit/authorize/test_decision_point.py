@@ -238,6 +238,16 @@ def test_one_grant_applies_in_the_documented_order(tmp_path):
     assert point.decide(question(needs=("name",)), AT).id == "f-wide"
     assert point.decide(question(needs=("name", "year")), AT).id == "d-exact"
     assert point.decide(question(named="a-anyone"), AT).id == "a-anyone"
+    for_posts = PolicyDecisionPoint(
+        load(
+            tmp_path,
+            grant("a-any-post"),
+            grant("b-clerks", posts="clerk"),
+            grant("c", "allow", "*"),
+        )
+    )
+    assert for_posts.decide(question(officer="clerk"), AT).id == "b-clerks"
+    assert for_posts.decide(question(), AT).id == "a-any-post"
     assert point.decide(question(named="nothing"), AT).reason is Reason.NO_GRANT
 
 

@@ -54,12 +54,73 @@ def test_purposes_and_grants_are_those_for_this_caller(tmp_path):
     assert things["grants"][0]["masks"] == {"name": "redact"}
     assert things["grants"][0]["quota"] == ["officer/day=5"]
     assert [each["code"] for each in things["purposes"]] == ["review"]
-    assert things["purposes"][0]["legal_bases"] == {
-        "norm-one": "《办法一》",
-        "norm-two": "《办法二》",
-    }
+    assert things["purposes"] == [
+        {
+            "code": "review",
+            "name_zh": "审核",
+            "name_en": "Review",
+            "legal_bases": {"norm-one": "《办法一》", "norm-two": "《办法二》"},
+        }
+    ]
     chief = shown(tmp_path, *lines, posts=("chief",))["things"]
     assert [each["id"] for each in chief["grants"]] == ["chiefs", "mine"]
+
+
+def test_every_member_has_the_name_it_is_documented_under(tmp_path):
+    question = "\n[[resource.question]]\nid = 'is-it-so'\nzh = '是否'\nen = 'Is it?'\n"
+    joint = RESOURCES.replace("row_limit = 50", "row_limit = 50\njoint_owners = ['gamma']", 1)
+    things, _, rest = joint.partition('\n[[resource]]\nid = "others"')
+    files = {"alpha/resources.toml": f'{things}{question}\n[[resource]]\nid = "others"{rest}'}
+    lines = (
+        grant("all", fields="number", purpose="*", refer="is-it-so", consent="consent matter"),
+        grant("plain", fields="year name", assurance="signed"),
+    )
+    authorize = Authorize(load_rule_set(write(tmp_path, files, *lines), DEPARTMENTS))
+    said = authorize.catalogue(identified(body()))["resources"]
+    seen = next(each for each in said if each["id"] == "things")
+    assert [each["code"] for each in seen.pop("purposes")] == ["review", "survey"]
+    assert seen.pop("fields")[:2] == [
+        {
+            "name": "number", "name_zh": "字段", "type": "text", "sensitivity": "personal",
+            "mask": "none", "key": True,
+        },
+        {
+            "name": "year", "name_zh": "字段", "type": "integer", "sensitivity": "personal",
+            "mask": "none", "key": True,
+        },
+    ]  # fmt: skip
+    assert seen == {
+        "provider": "alpha",
+        "id": "things",
+        "version": 1,
+        "name_zh": "资源",
+        "name_en": "Resource",
+        "sharing_class": "conditional",
+        "legal_ground": "《条例》",
+        "modes": ["query"],
+        "row_limit": 50,
+        "onward_sharing": False,
+        "joint_owners": ["gamma"],
+        "grants": [
+            {
+                "id": "all", "fields": ["number"], "row_limit": 10, "assurance": "channel",
+                "refer": "is-it-so", "consent": True, "matter": True,
+            },
+            {
+                "id": "plain", "fields": ["name", "year"], "row_limit": 10,
+                "assurance": "signed",
+            },
+        ],
+    }  # fmt: skip
+
+
+def test_a_grant_is_shown_exactly_while_it_is_valid(tmp_path):
+    rules = write(tmp_path, None, grant(since="2026-05-01", until="2026-06-01"))
+    authorize = Authorize(load_rule_set(rules, DEPARTMENTS))
+    begins, ends = 1_777_593_600_000, 1_780_272_000_000
+    for at, valid in ((begins - 1, 0), (begins, 1), (ends - 1, 1), (ends, 0)):
+        said = authorize.catalogue(identified(body(), at=at))["resources"]
+        assert [len(each["grants"]) for each in said if each["id"] == "things"] == [valid], at
 
 
 def test_a_resource_for_some_is_seen_by_those_with_a_grant_alone(tmp_path):

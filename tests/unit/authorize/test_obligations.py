@@ -130,6 +130,7 @@ def test_posts_are_never_added_up(tmp_path):
         ("a,甲,A,b\nb,乙,B,a\n", "includes itself"),
         ("a,甲,A,a\n", "includes itself"),
         ("a,甲,A,b\n", "no listed post"),
+        ("a,甲,A,b  c\nb,乙,B,\nc,丙,C,\n", "a includes , no listed post"),
         ("a,甲,A,\na,甲,A,\n", "listed twice"),
         ("A,甲,A,\n", "identifier"),
         ("a,,A,\n", "two names"),
@@ -140,8 +141,9 @@ def test_posts_are_never_added_up(tmp_path):
     ],
 )
 def test_posts_that_are_none_are_refused(table, said):
-    with pytest.raises(Misconfigured, match=said):
+    with pytest.raises(Misconfigured, match=said) as refused:
         read_posts("posts.csv", f"post,name_zh,name_en,includes\n{table}".encode())
+    assert refused.value.place in {"posts.csv:2", "posts.csv:3"}
 
 
 def test_the_longest_chain_of_posts_reaches_its_end():
@@ -226,6 +228,7 @@ def test_rows_are_held_to_a_value_or_to_the_consumers_own_region(tmp_path):
 def test_a_region_nobody_registered_is_not_everywhere(tmp_path):
     denied = decide(tmp_path, grant(consumer="gamma", only="number=@region"), consumer="gamma")
     assert denied.reason is Reason.UNDECIDABLE
+    assert denied.detail == "The region of this department is not registered."
     nation = DEPARTMENTS | {"gamma": replace(DEPARTMENTS["gamma"], level=Level.NATION)}
     rules = load_rule_set(write(tmp_path, None, grant(consumer="*", only="number=@region")), nation)
     assert Authorize(rules)(identified(body(), "gamma")).decision.rows == ()
@@ -275,12 +278,16 @@ def test_a_quota_is_handed_on_to_be_counted(tmp_path):
 def test_a_grant_may_demand_a_signature(tmp_path):
     line = grant(assurance="signed")
     assert decide(tmp_path, line).grant == "g1"
-    assert decide(tmp_path, line, known=Known.CHANNEL).reason is Reason.ASSURANCE
+    denied = decide(tmp_path, line, known=Known.CHANNEL)
+    assert denied.reason is Reason.ASSURANCE
+    assert denied.detail == "The grant demands a request that the department signed."
     assert decide(tmp_path, grant(), known=Known.CHANNEL).grant == "g1"
 
 
 def test_what_this_gateway_cannot_give_is_not_passed_over(tmp_path):
-    assert decide(tmp_path, grant(assurance="cosigned")).reason is Reason.UNDECIDABLE
+    denied = decide(tmp_path, grant(assurance="cosigned"))
+    assert denied.reason is Reason.UNDECIDABLE
+    assert denied.detail == "The grant demands witnesses, and this gateway has none."
     assert Assurance.COSIGNED.value == "cosigned"
     assert "assurance" in refused(tmp_path, grant(assurance="Signed"))
 
@@ -289,6 +296,7 @@ def test_a_consent_must_be_named_where_it_is_needed(tmp_path):
     line = grant(consent="consent matter")
     denied = decide(tmp_path, line)
     assert (denied.reason, denied.pointer) == (Reason.CONSENT, "/consent")
+    assert denied.detail == "This needs the consent of the person concerned."
     permit = decide(tmp_path, line, consent="consent-7")
     assert permit.needs_consent
     assert permit.confirm_matter
@@ -305,6 +313,7 @@ def test_a_rule_may_leave_the_case_to_an_officer(tmp_path):
         "是否同一家庭 / Is it the same family?",
     )
     assert refer.permit.grant == "g1"
+    assert refer.rule_set == load_rule_set(tmp_path, DEPARTMENTS).hash
     denial = grant("no", "deny", "*")
     assert decide(tmp_path, grant(refer="same-family"), denial, files=files).rule == "no"
     assert "refer names no question" in refused(tmp_path, grant(refer="another"), files=files)

@@ -94,6 +94,7 @@ def test_every_moment_is_in_the_day_and_month_its_clock_shows(at, zone):
 def test_a_period_is_over_when_it_is_said_to_be_and_never_comes_again(at, zone, period):
     span = span_of(at, period, zone)
     assert at < span.until <= at + (50 if period is Period.DAY else 24 * 33) * HOUR
+    assert type(span.until) is int
     last, first = (shown(when, zone) for when in (span.until - 1, span.until))
     assert first > last
     for later in (0, 1, 30 * 60 * SECOND, HOUR, 2 * HOUR, 26 * HOUR):
@@ -111,8 +112,10 @@ def test_two_moments_share_a_month_exactly_if_their_dates_do(at, other):
 
 @pytest.mark.parametrize("name", ["Asia/Shangai", "", "../../etc/passwd", "/etc/passwd", "Asia"])
 def test_a_time_zone_nobody_knows_is_refused(name):
-    with pytest.raises(Misconfigured, match=r"quotas\.time_zone"):
+    with pytest.raises(Misconfigured) as refused:
         time_zone(name)
+    assert refused.value.place == "quotas.time_zone"
+    assert refused.value.detail == "this machine knows no such time zone"
     assert time_zone("Asia/Shanghai") is SHANGHAI
 
 
@@ -189,4 +192,9 @@ def test_it_says_which_quota_is_used_up_and_until_when():
     assert used_up(quota, span_of(at, Period.DAY, SHANGHAI), SHANGHAI) == (
         "The grant allows one officer 50 answers a day, and there were as many; "
         "ask again from 2026-11-22T00:00:00+08:00."
+    )
+    quota = Quota(Per.DEPARTMENT, Period.MONTH, 9)
+    assert used_up(quota, span_of(at, Period.MONTH, SHANGHAI), SHANGHAI) == (
+        "The grant allows one department 9 answers a month, and there were as many; "
+        "ask again from 2026-12-01T00:00:00+08:00."
     )

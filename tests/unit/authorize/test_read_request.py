@@ -30,7 +30,14 @@ def raw(member: str, value: str) -> bytes:
 
 def test_whole_question():
     read = read_request(
-        body(fields=["name", "year"], limit=3, grant="g1", where={"a": 1, "b": True})
+        body(
+            fields=["name", "year"],
+            limit=3,
+            grant="g1",
+            ruling="r-1",
+            consent="c-1",
+            where={"a": 1, "b": True},
+        )
     )
     assert read == AccessRequest(
         provider="alpha",
@@ -43,8 +50,19 @@ def test_whole_question():
         where={"a": 1, "b": True},
         limit=3,
         grant="g1",
+        ruling="r-1",
+        consent="c-1",
     )
     assert read_request(body()).fields == ()
+
+
+@pytest.mark.parametrize("member", ["grant", "ruling", "consent"])
+def test_what_is_optional_is_told_apart(member):
+    assert getattr(read_request(body()), member) is None
+    named = read_request(body(**{member: "a-1"}))
+    assert [getattr(named, each) for each in ("grant", "ruling", "consent")].count("a-1") == 1
+    assert getattr(named, member) == "a-1"
+    assert read_request(body(**{member: " "})).pointer == f"/{member}"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from msgspec import structs
 
 from sharegate.authorize.rulings import RecordedRulings, Unheard, applies, grant_of, verify
 from sharegate.model.decision import Deny, Permit, Reason, Refer
+from sharegate.model.grant import Effect as GrantEffect
+from sharegate.model.grant import Grant
 from sharegate.model.party import Caller, DepartmentId, PersonId
 from sharegate.model.passage import Disclosure, Failure, Refusal
 from sharegate.model.ruling import (
@@ -128,7 +130,7 @@ async def test_each_thing_it_is_bound_to_must_be_exactly_that(other):
     assert decision.reason is Reason.RULING_REFUSED
     assert decision.pointer == "/ruling"
     assert decision.detail == "No ruling of this id permits this request now."
-    assert decision.rule == PERMIT.grant
+    assert (decision.rule, decision.rule_set) == (PERMIT.grant, PERMIT.rule_set)
     assert store.used == {}
 
 
@@ -168,6 +170,13 @@ async def test_it_is_used_once():
     assert late.decision.reason is Reason.RULING_REFUSED
 
 
+async def test_what_is_known_as_used_is_not_used_again_whatever_the_store_would_let():
+    officers, _ = rulings(signed_ruling())
+    await officers.use(decided(n=1), AT)
+    again = await officers.use(decided(n=1), AT)
+    assert again.decision.detail == "This ruling was used before."
+
+
 async def looked(store, name):
     return store.known[name], False
 
@@ -176,10 +185,12 @@ async def test_it_narrows_the_fields_and_never_widens_them():
     narrow = signed_ruling(fields=("address", "owner_name"))
     decision, _ = await settled(narrow)
     assert decision.fields == ("address",)
+    decision, _ = await settled(narrow, request=asked(fields=("address", "owner_name")))
+    assert decision.fields == ("address",)
     decision, store = await settled(narrow, request=asked(fields=("address", "area_m2")))
-    assert decision.reason is Reason.RULING_REFUSED
+    assert decision.detail == "The ruling does not let all of these fields out."
     decision, _ = await settled(signed_ruling(fields=("owner_name",)))
-    assert decision.reason is Reason.RULING_REFUSED
+    assert decision.detail == "The ruling lets out nothing that the rules do."
     assert store.used == {}
 
 
@@ -190,6 +201,7 @@ async def test_it_narrows_the_fields_and_never_widens_them():
 async def test_a_name_of_nothing_permits_nothing(name):
     decision, _ = await settled(signed_ruling(), request=asked(ruling=name))
     assert decision.reason is Reason.RULING_REFUSED
+    assert decision.detail == "No ruling of this id permits this request now."
 
 
 @pytest.mark.parametrize(
@@ -258,6 +270,15 @@ def test_only_those_who_may_sign_are_believed(signed, why):
 )
 def test_those_who_may_are(signed):
     verify(signed.statement, signed.signatures, REGISTRY, AT)
+
+
+def test_a_person_signs_from_the_first_moment_to_the_last_and_not_after():
+    person, signed = REGISTRY.persons[PersonId("chen-jing")], signed_ruling()
+    for at in (person.not_before, person.not_after - 1):
+        verify(RULING, signed.signatures, REGISTRY, at)
+    for at in (person.not_before - 1, person.not_after):
+        with pytest.raises(Unheard, match="not registered, or not now"):
+            verify(RULING, signed.signatures, REGISTRY, at)
 
 
 def test_one_signature_does_not_stand_for_two():
@@ -332,10 +353,20 @@ async def test_an_opening_is_for_one_officer_resource_and_purpose(other):
 
 
 def test_the_grant_of_an_opening_lets_out_what_was_signed_and_no_more():
-    grant = grant_of(OPENING, decided(NO_GRANT), AT)
-    assert (grant.fields, grant.row_limit) == (("address", "owner_id_number"), 3)
-    assert (grant.consumer, grant.purposes) == ("civil-affairs", ("review",))
-    assert (grant.valid_from, grant.valid_until) == (OPENING.at, OPENING.expires)
+    assert grant_of(OPENING, decided(NO_GRANT), AT) == Grant(
+        id=f"break-glass.{OPENING.id}",
+        effect=GrantEffect.ALLOW,
+        consumer="civil-affairs",
+        posts=("*",),
+        provider="housing",
+        resource="properties",
+        modes=("query",),
+        purposes=("review",),
+        fields=("address", "owner_id_number"),
+        row_limit=3,
+        valid_from=OPENING.at,
+        valid_until=OPENING.expires,
+    )
 
 
 # --- afterwards -------------------------------------------------------------------------------
@@ -404,10 +435,9 @@ def test_two_maps_are_the_same_only_in_value_and_type(one, other):
 
 
 def test_only_a_referral_can_be_ruled_on():
-    with pytest.raises(Unheard):
-        applies(RULING, decided(NO_GRANT), AT)
-    with pytest.raises(Unheard):
-        applies(RULING, decided(REFER, None), AT)
+    for unruled in (decided(NO_GRANT), decided(REFER, None)):
+        with pytest.raises(Unheard, match="No ruling of this id"):
+            applies(RULING, unruled, AT)
     assert isinstance(REFER, Refer)
     assert isinstance(NO_GRANT, Deny)
     assert RULING.expires - RULING.at == DAY_MS

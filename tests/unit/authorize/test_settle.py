@@ -17,7 +17,7 @@ from sharegate.model.grant import GrantId, Per, Period, Quota
 from sharegate.model.party import Caller, DepartmentId, KeyId, OfficerId
 from sharegate.model.passage import Decided, Disclosure, Failure, Identified, Refusal
 from sharegate.model.request import AccessRequest
-from sharegate.observe import Settling
+from sharegate.observe import Settling, SettlingFailed
 from tests.unit.authorize.memory_quotas import Counts, MemoryQuotas
 from tests.unit.fetch.estate import FIELDS, field, resource
 
@@ -148,6 +148,7 @@ async def test_who_is_asked_is_told_what_the_question_is_about_and_of_whom():
     for inquiry in (consent, matter):
         assert inquiry.persons == {"owner_id_number": "110101199003070019"}
         assert (inquiry.caller, inquiry.request, inquiry.at) == (CALLER, ASKED, AT)
+        assert inquiry.exchange_id == UUID(int=1)
 
 
 # --- what denies ------------------------------------------------------------------------------
@@ -161,20 +162,28 @@ async def test_who_is_asked_is_told_what_the_question_is_about_and_of_whom():
     ],
 )
 @pytest.mark.parametrize(
-    "answer",
-    [False, Unanswered(Trouble.SLOW), TimeoutError(), RuntimeError(CANARY), ValueError(CANARY)],
+    ("answer", "kind"),
+    [
+        (False, None),
+        (Unanswered(Trouble.SLOW), "slow"),
+        (TimeoutError(), "TimeoutError"),
+        (RuntimeError(CANARY), "RuntimeError"),
+        (ValueError(CANARY), "ValueError"),
+    ],
     ids=repr,
 )
 async def test_what_is_not_confirmed_is_denied_and_nothing_is_counted(
-    asks, reason_, pointer, after, answer
+    asks, reason_, pointer, after, answer, kind
 ):
     outside = Everything({asks: answer})
     settled = await outside.settle(decided())
     denied = settled.decision
-    assert (denied.reason, denied.pointer, denied.rule) == (reason_, pointer, ALL.grant)
+    assert denied == Deny(RULES, reason_, ALL.grant, pointer, denied.detail)
+    assert denied.detail.endswith(".")
+    assert settled == decided(denied)
     assert outside.what() == after
     assert outside.counts.held == {}
-    assert [seen.step.value for seen in outside.seen] == ([] if answer is False else [asks.value])
+    assert outside.seen == ([] if kind is None else [SettlingFailed(Settling(asks.value), kind)])
     assert CANARY not in f"{outside.seen}{denied}"
 
 
@@ -182,8 +191,21 @@ async def test_a_consent_without_a_name_or_about_nobody_is_none():
     outside = Everything()
     unnamed = structs.replace(ASKED, consent=None)
     nobody_ = structs.replace(ASKED, where={"storeys": 3})
-    assert reason(await outside.settle(decided(request=unnamed))) is Reason.CONSENT
-    assert reason(await outside.settle(decided(request=nobody_))) is Reason.CONSENT
+    for request, pointer in ((unnamed, "/consent"), (nobody_, "/where")):
+        settled = await outside.settle(decided(request=request))
+        denied = settled.decision
+        assert denied == Deny(RULES, Reason.CONSENT, ALL.grant, pointer, denied.detail)
+        assert "consent" in denied.detail
+        assert settled == decided(denied, request)
+    assert outside.asked == []
+    assert outside.seen == []
+
+
+async def test_nobody_confirms_what_was_never_read():
+    outside = Everything()
+    settled = await outside.settle(decided(request=None))
+    assert reason(settled) is Reason.CONSENT
+    assert outside.seen == [SettlingFailed(Settling.CONSENT, "unreadable")]
     assert outside.asked == []
 
 
@@ -204,6 +226,17 @@ async def test_a_quota_used_up_denies_and_begins_again_at_midnight_in_shanghai()
     assert reason(await outside.settle(decided(at=last + 1, n=4))) is None
     assert reason(await outside.settle(decided(at=AT - 1, n=5))) is None
     assert outside.seen == []
+
+
+async def test_a_place_is_claimed_for_the_exchange_and_the_moment_it_was_signed():
+    class Noted:
+        async def reserve(self, claim):
+            self.claim = claim
+
+    quotas = Noted()
+    await Everything(quotas=quotas).settle(decided())
+    assert (quotas.claim.exchange_id, quotas.claim.signed_at) == (UUID(int=1), AT - 5)
+    assert [term.most for term in quotas.claim.terms] == [DAILY.most]
 
 
 async def test_it_names_the_quota_that_is_used_up():
@@ -236,8 +269,11 @@ async def test_a_ruling_that_cannot_be_looked_up_denies_and_one_that_cannot_be_r
     cited = decided(REFERRED, structs.replace(ASKED, ruling="r-1"))
     rulings.error = OSError(CANARY)
     settled = await outside.settle(cited)
-    assert settled.decision.reason is Reason.UNDECIDABLE
+    assert (settled.decision.reason, settled.decision.rule) == (Reason.UNDECIDABLE, ALL.grant)
     assert CANARY not in f"{outside.seen}{settled.decision}"
+    ruled = structs.replace(DENIED, rule=GrantId("housing-002"))
+    settled = await outside.settle(decided(ruled, structs.replace(ASKED, ruling="r-1")))
+    assert (settled.decision.reason, settled.decision.rule) == (Reason.UNDECIDABLE, "housing-002")
     rulings.error = AuditLogUnavailable(Unavailable.DOWN, "down")
     with pytest.raises(AuditLogUnavailable):
         await outside.settle(cited)
