@@ -2,11 +2,12 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import time
 from pathlib import Path
 
-from sharegate.cli.demo.stage import Stage, build_stage
+from sharegate.cli.demo.stage import AUDITOR, Stage, build_stage
 from sharegate.cli.demo.story import GatewayProcess, Story
 from sharegate.cli.demo.town import invent_town, people_of_the_story
 from sharegate.cli.options import Verbs
@@ -58,13 +59,12 @@ async def _demo(place: Path, policies: Path, *, once: bool) -> int:
 
 
 def _invitation(stage: Stage, id_number: str) -> str:
-    here = Path.cwd()
-    callers = {
-        name: path.relative_to(here) if path.is_relative_to(here) else path
-        for name, path in stage.callers.items()
-    }
+    asker, config, key = (
+        os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path
+        for path in (stage.callers["civil-affairs"], stage.config, stage.keys / f"{AUDITOR}.pem")
+    )
     ask = (
-        f".venv/bin/sharegate call --as {callers['civil-affairs']} housing properties \\\n"
+        f".venv/bin/sharegate call --as {asker} housing properties \\\n"
         f"      --purpose subsistence-allowance-review --matter DB-2026-000124 \\\n"
         f"      --legal-basis social-assistance-measures-2014 --where owner_id_number={id_number}"
     )
@@ -78,6 +78,10 @@ Look at it:
   curl {stage.exchange_url}/openapi.json
   curl {stage.admin_url}/readyz
   curl {stage.admin_url}/metrics
+Look who asked about that person, as the auditor:
+  .venv/bin/sharegate audit search --config {config} \\
+      --as {AUDITOR} --key {key} --matter JJ-2026-000032 \\
+      --concerned {id_number}
 Re-hash the whole log:
-  .venv/bin/sharegate audit verify --config {stage.config}
+  .venv/bin/sharegate audit verify --config {config}
 Ctrl-C stops everything."""

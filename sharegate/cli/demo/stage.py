@@ -20,7 +20,7 @@ from sharegate.cli.registry import sign_registry
 from sharegate.embedded import EmbeddedPostgres
 from sharegate.identify.officer import MAX_LIFETIME_S, issue_token
 from sharegate.private_keys import load_ed25519
-from sharegate.record.migrate import provision
+from sharegate.record.migrate import DATABASE, provision, provisioned_search
 
 ORIGIN: Final = "sharegate.example/demo"
 DEPARTMENTS: Final = {
@@ -28,6 +28,7 @@ DEPARTMENTS: Final = {
     "housing": ("住房和城乡建设局", "Housing Bureau", "li.na"),
     "tax": ("税务局", "Tax Bureau", "wang.fang"),
 }
+AUDITOR: Final = "zhou-min"
 ADMINISTRATORS: Final = ("administrator-one", "administrator-two", "administrator-three")
 THRESHOLD: Final = 2
 _DEPARTMENT: Final = """
@@ -49,6 +50,20 @@ issuer = "https://officers.{id}.example"
 algorithm = "EdDSA"
 jwk = {{ kty = "OKP", crv = "Ed25519", x = "{x}" }}
 """
+_AUDITOR: Final = """
+[[department]]
+id = "discipline-inspection"
+name_zh = "纪委监委"
+name_en = "Discipline Inspection Office"
+
+[[person]]
+id = "{id}"
+department = "discipline-inspection"
+role = "audit"
+public = "{public}"
+not_before = 2025-01-01T00:00:00Z
+not_after = 2035-01-01T00:00:00Z
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +74,14 @@ class Stage:
         server: The PostgreSQL server that plays every database.
         config: The gateway's settings file.
         callers: Each department's settings for `sharegate call`.
+        keys: The folder of everybody's private keys.
         log_key: The log's public key.
     """
 
     server: EmbeddedPostgres
     config: Path
     callers: dict[str, Path]
+    keys: Path
     log_key: str
     exchange_url: str
     admin_url: str
@@ -88,7 +105,7 @@ async def build_stage(place: Path, policies: Path, say: Callable[[str], None]) -
     server = EmbeddedPostgres(place / "postgres")
     await server.start()
     try:
-        append_dsn, read_dsn = await provision(server.dsn, ORIGIN)
+        audit_dsns = await provision(server.dsn, ORIGIN)
         sources = await build_departments(
             server, passwords=lambda role: _secret(place / "keys" / f"{role}.password"), say=say
         )
@@ -98,20 +115,23 @@ async def build_stage(place: Path, policies: Path, say: Callable[[str], None]) -
     say("making keys, officers' tokens, the registry and the settings")
     exchange, admin = _port(place / "exchange.port"), _port(place / "admin.port")
     log_key = SignerKey(ORIGIN, _signing_key(place / "keys" / "log.pem")).vkey
-    write_registry(place)
+    write_registry(place, _auditor(place / "keys"))
     copy_policies(policies, place / "policies")
     sign_everything(place)
+    _index_key(place / "keys" / "index.key")
     config = write_settings(
         place,
         policies=place / "policies",
         ports=(exchange, admin),
-        audit_dsns=(append_dsn, read_dsn),
+        audit_dsns=audit_dsns,
         sources=sources,
+        projection=provisioned_search(server.dsn, DATABASE),
     )
     return Stage(
         server=server,
         config=config,
         callers={name: write_caller(place, name, exchange, log_key) for name in DEPARTMENTS},
+        keys=place / "keys",
         log_key=log_key,
         exchange_url=f"http://127.0.0.1:{exchange}",
         admin_url=f"http://127.0.0.1:{admin}",
@@ -125,8 +145,18 @@ def write_settings(
     ports: tuple[int, int],
     audit_dsns: tuple[str, str],
     sources: Mapping[str, str],
+    projection: tuple[str, str] | None = None,
 ) -> Path:
-    """Write the gateway's settings file, and give its path."""
+    """Write the gateway's settings file, and give its path.
+
+    Args:
+        place: The demo's directory.
+        policies: The signed ones.
+        ports: For exchanges, and for the operator.
+        audit_dsns: To append to the audit log, and to read it.
+        sources: By name.
+        projection: To fill what auditors search, and to search it; there is none by default.
+    """
     exchange, admin = ports
     append_dsn, read_dsn = audit_dsns
     tables = "".join(f'\n[sources.{name}]\ndsn = "{dsn}"\n' for name, dsn in sources.items())
@@ -134,6 +164,10 @@ def write_settings(
         f'"{SignerKey(name, _signing_key(place / "keys" / f"{name}.pem")).vkey}"'
         for name in ADMINISTRATORS
     )
+    index = ""
+    if projection is not None:
+        index = 'index_key = "keys/index.key"\n'
+        tables += f'\n[projection]\ndsn = "{projection[0]}"\nsearch_dsn = "{projection[1]}"\n'
     config = place / "gateway.toml"
     config.touch(mode=0o600)
     config.write_text(
@@ -142,14 +176,19 @@ def write_settings(
         f'authority = "127.0.0.1:{exchange}"\n\n[trust]\nadministrators = [{administrators}]\n'
         f'threshold = {THRESHOLD}\n\n[audit_log]\norigin = "{ORIGIN}"\n'
         f'append_dsn = "{append_dsn}"\nread_dsn = "{read_dsn}"\n'
-        f'signing_key = "keys/log.pem"\nstate = "state"\n{tables}',
+        f'signing_key = "keys/log.pem"\nstate = "state"\n{index}{tables}',
         encoding="utf-8",
     )
     return config
 
 
-def write_registry(place: Path) -> None:
-    """The demo plays every department, and the audit office, so it makes all their keys."""
+def write_registry(place: Path, more: str = "") -> None:
+    """The demo plays every department, and the audit office, so it makes all their keys.
+
+    Args:
+        place: The demo's directory.
+        more: Departments and persons besides.
+    """
     keys = place / "keys"
     departments = []
     for name, (name_zh, name_en, _officer) in DEPARTMENTS.items():
@@ -167,11 +206,16 @@ def write_registry(place: Path) -> None:
             )
         )
     office = _detail_key(keys / "audit-office.detail.pem")
-    text = f'audit_office_key = "{office}"\n' + "".join(departments)
+    text = f'audit_office_key = "{office}"\n' + "".join(departments) + more
     file = place / "registry.toml"
     version, _, former = file.read_text("utf-8").partition("\n") if file.exists() else ("", "", "")
     number = int(version.removeprefix("version = ")) if version.startswith("version = ") else 0
     file.write_text(f"version = {number + (former != text)}\n{text}", encoding="utf-8")
+
+
+def _auditor(keys: Path) -> str:
+    public = _signing_key(keys / f"{AUDITOR}.pem").public_key().public_bytes_raw()
+    return _AUDITOR.format(id=AUDITOR, public=b64encode(public).decode())
 
 
 def copy_policies(ours: Path, folder: Path) -> None:
@@ -246,6 +290,12 @@ def _secret(file: Path) -> str:
         file.touch(mode=0o600)
         file.write_text(secrets.token_urlsafe(24), encoding="ascii")
     return file.read_text(encoding="ascii")
+
+
+def _index_key(file: Path) -> None:
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_bytes(secrets.token_bytes(32))
 
 
 def _port(file: Path) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,10 @@ import asyncpg
 from aiohttp import ClientError, ClientSession
 
 from sharegate.audit.chain import Fault
+from sharegate.audit.receipt import parse
 from sharegate.cli.audit import verify_log
 from sharegate.cli.call import Reply, keep, load_caller, prepare, send
-from sharegate.cli.demo.stage import Stage
+from sharegate.cli.demo.stage import AUDITOR, DEPARTMENTS, Stage
 from sharegate.cli.demo.town import StoryPeople
 from sharegate.cli.verify import NotVerified, describe, verify_answer
 from sharegate.errors import ShareGateError
@@ -86,6 +87,7 @@ class Story:
         """
         answer, receipt = await self._permitted()
         await self._refused()
+        await self._audited(receipt)
         await self._verified_offline(answer, receipt)
         await self._tampered()
 
@@ -123,8 +125,56 @@ class Story:
             "purpose": "curiosity"
         })  # fmt: skip
 
+    async def _audited(self, receipt: Path) -> None:
+        entry = parse(receipt.read_bytes()).index
+        await self._searchable(entry)
+        self.say(
+            "\n6. An auditor asks who wanted to know what about this person, and is written down."
+        )
+        concerned = ("--concerned", self.people.applicant.id_number)
+        found = await self._audits("search", *concerned, "--decision", "permit")
+        self._quote(found)
+        if not any(line.split()[:1] == [str(entry)] for line in found):
+            raise StoryFailed(f"the search does not find entry {entry}: {found}")
+        office = str(self.stage.keys / "audit-office.detail.pem")
+        self.say("7. … and opens that entry with the audit office's key.")
+        opened = await self._audits("show", str(entry), "--open", "--office-key", office)
+        clear = next((n for n, line in enumerate(opened) if line.startswith("opened")), 0)
+        self._quote([*opened[:2], "  …", *opened[clear:]])
+        if not any(DEPARTMENTS["civil-affairs"][2] in line for line in opened):
+            raise StoryFailed(f"entry {entry} does not say which officer asked: {opened}")
+
+    async def _searchable(self, entry: int) -> None:
+        admin = await asyncpg.connect(self.stage.server.dsn(DATABASE))
+        try:
+            for _ in range(_READY_TRIES):
+                if await admin.fetchval("select size from sharegate.search_place") > entry:
+                    return
+                await asyncio.sleep(_READY_PAUSE)
+        finally:
+            await admin.close()
+        raise StoryFailed(f"entry {entry} cannot be searched")
+
+    async def _audits(self, act: str, *arguments: str) -> list[str]:
+        """One `sharegate audit`, as the auditor types it."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "sharegate", "audit", act, *arguments,
+            "--config", str(self.stage.config), "--as", AUDITOR,
+            "--key", str(self.stage.keys / f"{AUDITOR}.pem"), "--matter", "JJ-2026-000031",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        lines = said.decode().splitlines()
+        if process.returncode != 0:
+            raise StoryFailed(f"the auditor is refused: {lines}")
+        return lines
+
+    def _quote(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.say(f"   {line}")
+
     async def _verified_offline(self, answer: Path, receipt: Path) -> None:
-        self.say("\n6. The gateway is stopped. Answer, receipt and the log's key are enough:")
+        self.say("\n8. The gateway is stopped. Answer, receipt and the log's key are enough:")
         code = await self.gateway.stop()
         if code != 0:
             raise StoryFailed(f"the gateway ended with {code}")
@@ -143,9 +193,9 @@ class Story:
         found = await verify_log(settings)
         if isinstance(found, Fault):
             raise StoryFailed(f"the log is not right before anyone touched it: {found}")
-        self.say(f"7. The whole log is re-hashed: {found} entries, all right.")
+        self.say(f"9. The whole log is re-hashed: {found} entries, all right.")
         index = max(found - 3, 0)
-        self.say(f"8. A database superuser changes who asked in entry {index} …")
+        self.say(f"10. A database superuser changes who asked in entry {index} …")
         admin = await asyncpg.connect(self.stage.server.dsn(DATABASE))
         try:
             leaf = await admin.fetchval("select leaf from sharegate.entry where seq = $1", index)
