@@ -80,7 +80,7 @@ def sign(checkpoint: Checkpoint, key: note.SignerKey) -> bytes:
     return note.encode(note.Note(text, (key.sign(text),)))
 
 
-def open_checkpoint(data: bytes, verifiers: Iterable[note.VerifierKey], origin: str) -> Checkpoint:
+def open_checkpoint(data: bytes, verifiers: Iterable[note.Verifier], origin: str) -> Checkpoint:
     """Read a checkpoint note and check that the log of this origin signed it.
 
     Signatures of other trusted keys are checked too, and alone are not enough.

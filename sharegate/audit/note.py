@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -28,6 +28,24 @@ _KEY_ID_BYTES = 4
 _PUBLIC_KEY_BYTES = 32
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+
+
+class Verifier(Protocol):
+    """Whoever's line under a note can be checked: a `VerifierKey`, or a cosigner's key."""
+
+    @property
+    def name(self) -> str:
+        """The name it signs with."""
+
+    @property
+    def key_id(self) -> bytes:
+        """4 bytes that tell apart the keys of one name."""
+
+    def accepts(self, message: bytes, signature: bytes) -> bool:
+        """Say whether the signature under a note with this text is this key's."""
+
+
+V = TypeVar("V", bound=Verifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +71,7 @@ class VerifierKey:
         if len(self.public_key) != _PUBLIC_KEY_BYTES:
             raise Malformed(f"an Ed25519 public key has {_PUBLIC_KEY_BYTES} bytes")
         # SPEC: key ID = SHA-256(key name || 0x0A || 0x01 || 32-byte Ed25519 public key)[:4]
-        digest = sha256(self.name.encode() + b"\n" + self._material()).digest()
-        object.__setattr__(self, "key_id", digest[:_KEY_ID_BYTES])
+        object.__setattr__(self, "key_id", key_id_of(self.name, self._material()))
 
     @classmethod
     def parse(cls, vkey: str) -> Self:
@@ -63,14 +80,7 @@ class VerifierKey:
         Raises:
             Malformed: not a vkey, of another type than Ed25519, or its key ID is not its own.
         """
-        # base64 has plus signs of its own; a name has none.
-        parts = vkey.split("+", 2)
-        if len(parts) != 3:  # noqa: PLR2004 - the three parts of the docstring
-            raise Malformed("a verifier key is <name>+<key id>+<base64>")
-        name, key_id, encoded = parts
-        if _KEY_ID.fullmatch(key_id) is None:
-            raise Malformed(f"a key id is 8 lower-case hex digits, not {key_id[:40]!r}")
-        material = read_base64(encoded)
+        name, key_id, material = split_vkey(vkey)
         if material[:1] != bytes([_ED25519]):
             kind = material[:1].hex() or "none"
             raise Malformed(f"unsupported key type {kind}: only 01 (Ed25519) is read here")
@@ -82,7 +92,7 @@ class VerifierKey:
     @property
     def vkey(self) -> str:
         """Write the key as a vkey."""
-        return f"{self.name}+{self.key_id.hex()}+{write_base64(self._material())}"
+        return join_vkey(self.name, self._material())
 
     def accepts(self, message: bytes, signature: bytes) -> bool:
         """Say whether the signature over these bytes is this key's (RFC 8032)."""
@@ -94,6 +104,32 @@ class VerifierKey:
 
     def _material(self) -> bytes:
         return bytes([_ED25519]) + self.public_key
+
+
+def key_id_of(name: str, material: bytes) -> bytes:
+    """Compute the id of a key from its type's byte and its own bytes, as most types do."""
+    return sha256(name.encode() + b"\n" + material).digest()[:_KEY_ID_BYTES]
+
+
+def split_vkey(vkey: str) -> tuple[str, str, bytes]:
+    """Read a vkey of any type: the name, the key id in hex, and type and key; not judged.
+
+    Raises:
+        Malformed: not `<name>+<8 hex digits>+<base64>`.
+    """
+    # base64 has plus signs of its own; a name has none.
+    parts = vkey.split("+", 2)
+    if len(parts) != 3:  # noqa: PLR2004 - the three parts of the docstring
+        raise Malformed("a verifier key is <name>+<key id>+<base64>")
+    name, key_id, encoded = parts
+    if _KEY_ID.fullmatch(key_id) is None:
+        raise Malformed(f"a key id is 8 lower-case hex digits, not {key_id[:40]!r}")
+    return name, key_id, read_base64(encoded)
+
+
+def join_vkey(name: str, material: bytes) -> str:
+    """Write a vkey; `split_vkey` reads it."""
+    return f"{name}+{key_id_of(name, material).hex()}+{write_base64(material)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +234,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Generic[V]):
     """A note whose text at least one trusted key has signed; only `open_note` makes one.
 
     Attributes:
@@ -207,7 +243,7 @@ class Opened:
     """
 
     note: Note
-    signers: tuple[VerifierKey, ...]
+    signers: tuple[V, ...]
 
 
 def parse(data: bytes) -> Note:
@@ -237,7 +273,7 @@ def encode(note: Note) -> bytes:
     return (note.text + "\n" + "".join(sig.line for sig in note.signatures)).encode()
 
 
-def open_note(data: bytes, verifiers: Iterable[VerifierKey]) -> Opened:
+def open_note(data: bytes, verifiers: Iterable[V]) -> Opened[V]:
     """Read a note and check every signature by a trusted key.
 
     A key that signed twice counts once, and both lines must be good: a line that
@@ -252,13 +288,13 @@ def open_note(data: bytes, verifiers: Iterable[VerifierKey]) -> Opened:
         Unproven: a trusted key's line does not hold, or no trusted key signed.
         ValueError: two different trusted keys share name and key id.
     """
-    known: dict[tuple[str, bytes], VerifierKey] = {}
+    known: dict[tuple[str, bytes], V] = {}
     for verifier in verifiers:
         if known.setdefault((verifier.name, verifier.key_id), verifier) != verifier:
             raise ValueError(f"two trusted keys are both called {verifier.name!r} with one key id")
     note = parse(data)
     message = note.text.encode()
-    signers: dict[VerifierKey, None] = {}
+    signers: dict[V, None] = {}
     for signature in note.signatures:
         # SPEC: Verifiers MUST ignore signatures from unknown keys, even if they share a
         # name or ID (but not both) with a known key.

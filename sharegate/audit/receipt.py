@@ -88,7 +88,7 @@ def encode(receipt: Receipt) -> bytes:
 
 
 def verify(
-    receipt: Receipt, leaf_hash: bytes, verifiers: Iterable[note.VerifierKey], origin: str
+    receipt: Receipt, leaf_hash: bytes, verifiers: Iterable[note.Verifier], origin: str
 ) -> checkpoint.Checkpoint:
     """Check that the log of this origin recorded the entry, and give the checkpoint it is in.
 
