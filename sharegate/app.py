@@ -122,8 +122,8 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
             no_channel if tls is None or tls.client_authorities is None else channel(),
             lambda: in_force.rules.rule_set.catalogue,
         )
-        admin_address = await _listen(admin.application(), settings.listen.admin, stack)
-        address = await _listen(
+        admin_address = await listen(admin.application(), settings.listen.admin, stack)
+        address = await listen(
             routes.application(),
             settings.listen.exchange,
             stack,
@@ -360,7 +360,7 @@ def _sources(settings: Settings, stack: AsyncExitStack) -> dict[SourceName, Post
     return sources
 
 
-async def _listen(
+async def listen(
     application: web.Application,
     address: str,
     stack: AsyncExitStack,

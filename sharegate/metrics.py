@@ -14,6 +14,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from sharegate.audit.witnessing import Status
 from sharegate.errors import AuditLogUnavailable, Unavailable, Unproven
 from sharegate.model.catalogue import SourceName
 from sharegate.model.decision import Reason
@@ -39,6 +40,8 @@ from sharegate.observe import (
     SourceFailed,
     Stage,
     Throttled,
+    WitnessAnswered,
+    WitnessState,
 )
 
 _STAGE_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
@@ -98,6 +101,7 @@ class Metrics(Collector):
         self._loads = 0
         self._refused = dict.fromkeys(Fault, 0)
         self._projected = 0
+        self._witnessed = dict.fromkeys(Status, 0)
         self._require_usable: Callable[[], None] | None = None
         registry.register(self)
 
@@ -145,7 +149,9 @@ class Metrics(Collector):
                 self._refused[seen.fault] += 1
             case Projected():
                 self._projected = seen.size
-            case AuditLogState() | ProjectionState() | IssuerKeys() | Lifecycle():
+            case WitnessAnswered():
+                self._witnessed[seen.status] += 1
+            case AuditLogState() | ProjectionState() | WitnessState() | IssuerKeys() | Lifecycle():
                 pass  # a line for the operator; whether the log is usable is asked at each scrape
             case _:
                 assert_never(seen)
@@ -197,6 +203,9 @@ class Metrics(Collector):
         left_out = "Signed sets of files that were not put into force."
         yield _counter("rules_refused", left_out, ["fault"], refused)
         yield _gauge("projection_size", "Entries that can be searched.", self._projected)
+        witnessed = {(str(status.value),): count for status, count in self._witnessed.items()}
+        asked = "Checkpoints that logs asked a witness here to cosign, by its answer."
+        yield _counter("witness_answers", asked, ["status"], witnessed)
 
     def _usable(self) -> int:
         try:

@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
+from sharegate.audit.witnessing import Status
 from sharegate.errors import Unavailable, Unproven
 from sharegate.model.catalogue import SourceName
 from sharegate.model.decision import Reason
@@ -148,6 +149,19 @@ class ProjectionState(Struct, frozen=True, gc=False):
     detail: str
 
 
+class WitnessAnswered(Struct, frozen=True, gc=False):
+    """A witness here was asked for a cosignature; 200 is one."""
+
+    status: Status
+
+
+class WitnessState(Struct, frozen=True, gc=False):
+    """A witness here cannot cosign for some log, or has evidence against one; `detail` names it."""
+
+    usable: bool
+    detail: str
+
+
 class IssuerKeys(Struct, frozen=True, gc=False):
     """An issuer of officer tokens gives no keys, or gives them again; `detail` names it."""
 
@@ -178,6 +192,8 @@ Observation = (
     | RulesRefused
     | Projected
     | ProjectionState
+    | WitnessAnswered
+    | WitnessState
     | IssuerKeys
     | Lifecycle
 )
@@ -193,6 +209,7 @@ _QUIET = (
     | Projected
     | ReferralsListed
     | ReviewsOverdue
+    | WitnessAnswered
 )
 _encode = msgspec.json.Encoder().encode
 
@@ -212,7 +229,8 @@ class LogLines:
         if isinstance(seen, _QUIET):
             return
         bad = isinstance(seen, (NotRecorded, SourceFailed, SettlingFailed, RulesRefused)) or (
-            isinstance(seen, (AuditLogState, ProjectionState, IssuerKeys)) and not seen.usable
+            isinstance(seen, (AuditLogState, ProjectionState, WitnessState, IssuerKeys))
+            and not seen.usable
         )
         line = {"event": _snake(type(seen).__name__), **msgspec.structs.asdict(seen)}
         self._logger.log(logging.WARNING if bad else logging.INFO, "%s", _encode(line).decode())

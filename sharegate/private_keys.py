@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -23,6 +24,18 @@ def load_ed25519(file: Path, place: str | None = None) -> Ed25519PrivateKey:
     key = _load(file, place)
     if not isinstance(key, Ed25519PrivateKey):
         raise Misconfigured(place, "is not an Ed25519 key")
+    return key
+
+
+def load_cosigner_key(file: Path) -> Ed25519PrivateKey | MLDSA44PrivateKey:
+    """Read a key that a witness cosigns with.
+
+    Raises:
+        Misconfigured: It cannot be read, or is neither an Ed25519 nor an ML-DSA-44 key.
+    """
+    key = _load(file, str(file))
+    if not isinstance(key, (Ed25519PrivateKey, MLDSA44PrivateKey)):
+        raise Misconfigured(str(file), "is neither an Ed25519 nor an ML-DSA-44 key")
     return key
 
 

@@ -85,12 +85,12 @@ class Cosigned:
     """A checkpoint that its log has signed, and who else has.
 
     Attributes:
-        log: The log's key.
+        log_key: The log's key.
         times: When each witness cosigned, by its name in the file; seconds of Unix time.
     """
 
     checkpoint: Checkpoint
-    log: VerifierKey
+    log_key: VerifierKey
     times: Mapping[str, int]
 
 
@@ -143,8 +143,8 @@ def open_cosigned(data: bytes, quorum: Quorum) -> Cosigned:
     known: list[Verifier] = [*logs.values(), *names]
     opened = open_note(data, known)
     state = parse(opened.note.text)
-    log = logs.get(state.origin)
-    if log is None or log not in opened.signers:
+    log_key = logs.get(state.origin)
+    if log_key is None or log_key not in opened.signers:
         raise Unproven(f"no known key of {state.origin!r} has signed this checkpoint")
     ids = {(key.name, key.key_id): name for key, name in names.items()}
     # Of one who cosigned twice the newest time counts.
@@ -153,7 +153,7 @@ def open_cosigned(data: bytes, quorum: Quorum) -> Cosigned:
         name = ids.get((signature.name, signature.key_id))
         if name is not None:
             times[name] = max(times.get(name, 0), cosigned_at(signature))
-    return Cosigned(state, log, times)
+    return Cosigned(state, log_key, times)
 
 
 def require_quorum(cosigned: Cosigned, quorum: Quorum) -> None:
@@ -191,9 +191,9 @@ class _Reader:
     def _line(self, *words: str) -> None:
         match words:
             case ("log", vkey):
-                self._log(Log(VerifierKey.parse(_utf8(vkey))))
+                self._list(Log(VerifierKey.parse(_utf8(vkey))))
             case ("log", vkey, url):
-                self._log(Log(VerifierKey.parse(_utf8(vkey)), url))
+                self._list(Log(VerifierKey.parse(_utf8(vkey)), url))
             case ("witness", name, vkey):
                 self._witness(Witness(name, CosignerKey.parse(_utf8(vkey))))
             case ("witness", name, vkey, url):
@@ -205,14 +205,14 @@ class _Reader:
             case _:
                 raise Malformed("not a line of log, witness, group or quorum")
 
-    def _log(self, log: Log) -> None:
+    def _list(self, listed: Log) -> None:
         # SPEC: Duplicate logs, i.e., multiple log lines with the same public key, are not allowed.
         for other in self._logs:
-            if other.key.public_key == log.key.public_key:
+            if other.key.public_key == listed.key.public_key:
                 raise Malformed("another log has this key")
-            if other.key.name == log.key.name:
+            if other.key.name == listed.key.name:
                 raise Malformed("another log has this origin")
-        self._logs.append(log)
+        self._logs.append(listed)
 
     def _witness(self, witness: Witness) -> None:
         self._define(witness.name)

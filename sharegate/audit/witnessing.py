@@ -38,11 +38,13 @@ class Refused(ValueError):
 
     Attributes:
         status: Why.
+        size: Of the latest checkpoint that was cosigned, where the status is `STALE`.
     """
 
-    def __init__(self, status: Status, detail: str) -> None:
+    def __init__(self, status: Status, detail: str, size: int = 0) -> None:
         super().__init__(detail)
         self.status = status
+        self.size = size
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def require_consistent(
     """
     known = 0 if latest is None else latest.size
     if submission.old != known:
-        raise Refused(Status.STALE, f"the latest checkpoint has size {known}")
+        raise Refused(Status.STALE, f"the latest checkpoint has size {known}", known)
     if latest is None or known == 0:
         # SPEC: If the old size is zero, the consistency proof MUST be empty
         if submission.path:

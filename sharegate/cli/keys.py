@@ -6,6 +6,7 @@ from base64 import b64encode
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from sharegate.audit.cosignature import Cosigner
 from sharegate.audit.note import SignerKey
 from sharegate.cli.options import Verbs
 from sharegate.errors import Misconfigured
@@ -23,8 +25,11 @@ _KINDS = {
     "id, or an administrator's name)",
     "member": "signs a department's requests (Ed25519)",
     "detail": "opens sealed details (X25519)",
+    "witness": "cosigns other members' checkpoints (Ed25519); prints its verifier key (give "
+    "--origin: the witness's name)",
+    "witness-ml-dsa": "the same by ML-DSA-44, which quantum computers do not break",
 }
-_NAMED = frozenset({"log", "rules"})
+_NAMED = frozenset({"log", "rules", "witness", "witness-ml-dsa"})
 
 
 def add_to(verbs: Verbs) -> None:
@@ -41,6 +46,10 @@ def add_to(verbs: Verbs) -> None:
 def _run(chosen: argparse.Namespace) -> int:
     if chosen.kind == "detail":
         print(b64encode(new_detail_key(chosen.file)).decode())
+    elif chosen.kind == "witness-ml-dsa":
+        print(Cosigner(chosen.origin, new_ml_dsa_key(chosen.file)).verifier.vkey)
+    elif chosen.kind == "witness":
+        print(Cosigner(chosen.origin, new_signing_key(chosen.file)).verifier.vkey)
     else:
         key = new_signing_key(chosen.file)
         if chosen.kind in _NAMED:
@@ -61,6 +70,17 @@ def new_signing_key(file: Path) -> Ed25519PrivateKey:
     return key
 
 
+def new_ml_dsa_key(file: Path) -> MLDSA44PrivateKey:
+    """Make an ML-DSA-44 key (FIPS 204) and write it.
+
+    Raises:
+        Misconfigured: The file is there already, or cannot be written.
+    """
+    key = MLDSA44PrivateKey.generate()
+    _write(file, key)
+    return key
+
+
 def new_detail_key(file: Path) -> bytes:
     """Make an X25519 key, write it, and give its raw public half.
 
@@ -72,7 +92,7 @@ def new_detail_key(file: Path) -> bytes:
     return key.public_key().public_bytes_raw()
 
 
-def _write(file: Path, key: Ed25519PrivateKey | X25519PrivateKey) -> None:
+def _write(file: Path, key: Ed25519PrivateKey | X25519PrivateKey | MLDSA44PrivateKey) -> None:
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

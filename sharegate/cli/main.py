@@ -15,6 +15,7 @@ from sharegate.cli import (
     ruling,
     serve,
     verify,
+    witness,
 )
 from sharegate.cli.audit import command as audit
 from sharegate.cli.demo import command as demo
@@ -34,6 +35,7 @@ _VERBS = (
     registry,
     ruling,
     break_glass,
+    witness,
     doctor,
     demo,
 )

@@ -11,6 +11,7 @@ from msgspec.structs import fields
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sharegate.audit.witnessing import Status
 from sharegate.errors import AuditLogUnavailable, Unavailable, Unproven
 from sharegate.fetch.source import Trouble
 from sharegate.metrics import Metrics
@@ -39,6 +40,8 @@ from sharegate.observe import (
     SourceFailed,
     Stage,
     Throttled,
+    WitnessAnswered,
+    WitnessState,
     both,
 )
 
@@ -67,6 +70,9 @@ SEEN = [
         None,
     ),
     (ReferralsListed(), {"sharegate_referrals_listed_total": 1}, None),
+    (WitnessAnswered(Status.STALE), {'sharegate_witness_answers_total{status="409"}': 1}, None),
+    (WitnessState(usable=True, detail="evidence"), {}, logging.INFO),
+    (WitnessState(usable=False, detail="forgotten"), {}, logging.WARNING),
     (ReviewsOverdue(2), {"sharegate_break_glass_overdue": 2}, None),
     (
         Committed(7, 0.004),
@@ -244,7 +250,7 @@ def test_the_only_labels_are_of_closed_lists_or_of_the_configuration():
     for seen, _, _ in SEEN:
         metrics(seen)
     assert label_names(series(registry)) == {
-        "reason", "stage", "le", "source", "kind", "step", "fault",
+        "reason", "stage", "le", "source", "kind", "step", "fault", "status",
     }  # fmt: skip
     assert get_type_hints(RulesRefused)["fault"] is Fault
     assert get_type_hints(SettlingFailed)["step"] is Settling
@@ -252,6 +258,7 @@ def test_the_only_labels_are_of_closed_lists_or_of_the_configuration():
     assert issubclass(get_type_hints(NotBelieved)["reason"], StrEnum)
     assert issubclass(get_type_hints(NotRecorded)["reason"], StrEnum)
     assert get_type_hints(SourceFailed)["source"] is SourceName
+    assert get_type_hints(WitnessAnswered)["status"] is Status
 
 
 def test_free_text_never_becomes_a_series(lines):
@@ -285,5 +292,5 @@ def test_no_observation_has_a_field_for_who_asked_or_about_whom():
     names = {field.name for kind in get_args(Observation) for field in fields(kind)}
     assert names == {
         "reason", "rows", "seconds", "entries", "size", "at", "usable", "what", "detail", "source",
-        "kind", "rule_set", "grants", "step", "fault", "place", "count",
+        "kind", "rule_set", "grants", "step", "fault", "place", "count", "status",
     }  # fmt: skip

@@ -47,14 +47,14 @@ STATE = Checkpoint(ORIGIN, 7, bytes(32))
 TEXT = checkpoint.encode(STATE)
 
 
-def cosigned(*names, log=LOG, at=100, text=TEXT):
+def cosigned(*names, by=LOG, at=100, text=TEXT):
     lines = [COSIGNERS[name].cosign(text, at + n) for n, name in enumerate(names)]
-    return note.encode(Note(text, (log.sign(text), *lines)))
+    return note.encode(Note(text, (by.sign(text), *lines)))
 
 
 def test_a_file_is_read():
     quorum = read_quorum(FILE.encode())
-    assert [(log.key.vkey, log.url) for log in quorum.logs] == [
+    assert [(each.key.vkey, each.url) for each in quorum.logs] == [
         (LOG.vkey, "https://tax.example/log/")
     ]
     assert {name: (one.key.vkey, one.url) for name, one in quorum.witnesses.items()} == {
@@ -132,7 +132,7 @@ def test_three_of_four_is_three_of_four(count):
         found = open_cosigned(cosigned(*names), quorum)
         assert set(found.times) == set(names)
         assert found.checkpoint == STATE
-        assert found.log == LOG.verifier
+        assert found.log_key == LOG.verifier
         if count >= 3:
             require_quorum(found, quorum)
         else:
@@ -182,9 +182,9 @@ def test_nobody_and_one_witness():
 def test_only_a_known_logs_checkpoint_counts():
     quorum = read_quorum(FILE.encode())
     with pytest.raises(Unproven, match="no known key of"):
-        open_cosigned(cosigned("a", "b", "c", log=OTHER_LOG), quorum)
+        open_cosigned(cosigned("a", "b", "c", by=OTHER_LOG), quorum)
     with pytest.raises(Unproven, match="no trusted key"):
-        open_cosigned(cosigned(log=OTHER_LOG), quorum)
+        open_cosigned(cosigned(by=OTHER_LOG), quorum)
     both = Quorum((*quorum.logs, Log(OTHER_LOG.verifier)), quorum.witnesses)
     posing = SignerKey("other.example", OTHER_LOG.private_key).sign(TEXT)
     with pytest.raises(Unproven, match="no known key of"):

@@ -1,0 +1,142 @@
+"""``sharegate audit prove-fork`` and ``check-fork``: that a log contradicted itself."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final
+
+from sharegate.app import audit_log_logins
+from sharegate.audit import fork
+from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
+from sharegate.audit.note import VerifierKey
+from sharegate.audit.proof import consistency_path
+from sharegate.audit.tree import Frontier, leaf_hash
+from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.cli.audit.verify import LogUnreadable
+from sharegate.cli.options import Verbs
+from sharegate.cli.verify import read_log_key
+from sharegate.errors import ShareGateError
+from sharegate.record.reader import Broken, PostgresReader
+from sharegate.settings import AuditLogSettings, load_settings
+
+_AT_ONCE: Final = 4096
+
+
+class NoFork(ShareGateError):
+    """The log is not shown to have contradicted itself."""
+
+
+def add_to(acts: Verbs) -> None:
+    """Add the acts."""
+    act = acts.add_parser("prove-fork", help="prove that a log contradicted itself")
+    act.add_argument("first", type=Path, metavar="A", help="one checkpoint's note")
+    act.add_argument("second", type=Path, metavar="B", help="the other's")
+    _log_key_argument(act)
+    act.add_argument("--config", type=Path, help="a gateway's settings: the log that the larger "
+                     "checkpoint is of; needed where the sizes differ")  # fmt: skip
+    act.add_argument("--out", type=Path, metavar="FILE", help="where the proof goes, not stdout")
+    act.set_defaults(run=_prove)
+    act = acts.add_parser("check-fork", help="check such a proof; needs nothing but the log's key")
+    act.add_argument("proof", type=Path)
+    _log_key_argument(act)
+    act.set_defaults(run=_check)
+
+
+def _log_key_argument(act: argparse.ArgumentParser) -> None:
+    act.add_argument("--log-key", metavar="KEY", required=True,
+                     help="the log's verifier key, or a file of it")  # fmt: skip
+
+
+def _prove(chosen: argparse.Namespace) -> int:
+    key = _key(chosen.log_key, chosen.first)
+    notes = [_read(chosen.first), _read(chosen.second)]
+    try:
+        states = sorted((open_checkpoint(note, [key], key.name) for note in notes),
+                        key=lambda state: state.size)  # fmt: skip
+        root: bytes | None = None
+        path: tuple[bytes, ...] = ()
+        if states[0].size != states[1].size:
+            if chosen.config is None:
+                raise NoFork("the sizes differ: give --config, to show how the larger tree began")
+            settings = load_settings(chosen.config).audit_log
+            root, path = asyncio.run(beginning(settings, *states))
+        proof = fork.prove(notes, [key], key.name, root=root, path=path)
+    except (Malformed, Unproven) as error:
+        raise NoFork(str(error)) from error
+    data = fork.encode(proof)
+    if chosen.out is None:
+        sys.stdout.write(data.decode())
+    else:
+        chosen.out.write_bytes(data)
+        print(_told(fork.verify(proof, [key], key.name)))
+    return 0
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    key = _key(chosen.log_key, chosen.proof)
+    try:
+        found = fork.verify(fork.parse(_read(chosen.proof)), [key], key.name)
+    except (Malformed, Unproven) as error:
+        raise NoFork(str(error)) from error
+    print(_told(found))
+    return 0
+
+
+async def beginning(
+    settings: AuditLogSettings, first: Checkpoint, second: Checkpoint
+) -> tuple[bytes, tuple[bytes, ...]]:
+    """Hash the stored log: the root it had at the first size, and the path to the second root.
+
+    Raises:
+        LogUnreadable: The database gives no answer, or has fewer entries.
+        NoFork: It is not the log of the second checkpoint.
+    """
+    async with audit_log_logins(settings) as (_, read_dsn):
+        reader = PostgresReader(read_dsn)
+        hashes: list[bytes] = []
+        try:
+            while len(hashes) < second.size:
+                most = min(_AT_ONCE, second.size - len(hashes))
+                leaves = await reader.leaves(len(hashes), most)
+                if not leaves:
+                    raise LogUnreadable(f"the log there has {len(hashes)} entries")
+                hashes += map(leaf_hash, leaves)
+        except Broken as error:
+            raise LogUnreadable(f"the log cannot be read: {type(error).__name__}") from error
+        finally:
+            await reader.close()
+
+    def root_of(start: int, end: int) -> bytes:
+        return Frontier.empty().extend(hashes[start:end]).root()
+
+    if root_of(0, second.size) != second.root:
+        raise NoFork("the log there is not the one that the larger checkpoint is of")
+    path = consistency_path(
+        first.size, second.size, lambda level, n: root_of(n << level, n + 1 << level)
+    )
+    return root_of(0, first.size), path
+
+
+def _told(found: fork.Fork) -> str:
+    first, second = found.first, found.second
+    return (
+        f"FORK  {first.origin} signed a checkpoint of {first.size} entries with the root "
+        f"{first.root.hex()[:16]}…\n"
+        f"      and one of {second.size} entries with the root {second.root.hex()[:16]}…: no one "
+        "log has both"
+    )
+
+
+def _key(given: str, beside: Path) -> VerifierKey:
+    try:
+        return VerifierKey.parse(read_log_key(given, beside).strip())
+    except Malformed as error:
+        raise NoFork(f"--log-key: {error}") from error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise NoFork(f"{file}: {error.strerror}") from error

@@ -1,0 +1,158 @@
+"""``sharegate witness``: cosign other members' checkpoints."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+
+from sharegate.app import listen
+from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
+from sharegate.audit.cosignature import Cosigner
+from sharegate.audit.note import MAX_NOTE_BYTES, VerifierKey
+from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.cli.options import Verbs, config_argument
+from sharegate.consortium.witness import Witness
+from sharegate.consortium.witness_memory import WitnessMemory, origin_hash
+from sharegate.consortium.witness_settings import (
+    WitnessSettings,
+    load_witness_settings,
+    read_logs,
+)
+from sharegate.errors import Misconfigured, ShareGateError
+from sharegate.metrics import Metrics
+from sharegate.observe import Lifecycle, LogLines, Observer, both
+from sharegate.private_keys import load_cosigner_key
+from sharegate.web.admin import AdminRoutes
+from sharegate.web.witness import WitnessRoutes
+
+_SECONDS: Final = 10.0
+_OK: Final = 200
+
+
+class NothingToBeginFrom(ShareGateError):
+    """A peer gives no checkpoint that the log has signed."""
+
+
+def add_to(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser("witness", help="cosign other members' checkpoints")
+    acts = parser.add_subparsers(required=True, metavar="ACT")
+    act = acts.add_parser("serve", help="run a witness until SIGTERM or Ctrl-C")
+    config_argument(act)
+    act.set_defaults(run=_serve)
+    act = acts.add_parser("begin", help="begin with a log; once, or after all was lost")
+    act.add_argument("origin", help="the log's name, as the settings list its key")
+    config_argument(act)
+    further = "a witness that knows the log: begin where the furthest of them is"
+    act.add_argument(
+        "--from", dest="peers", action="append", default=[], metavar="URL", help=further
+    )
+    act.set_defaults(run=_begin)
+
+
+@asynccontextmanager
+async def witnessing(settings: WitnessSettings, lines: Observer) -> AsyncIterator[tuple[str, int]]:
+    """Run a witness for as long as the context is open; give where it listens.
+
+    Raises:
+        Misconfigured: A setting or a key cannot be used, or another process is this witness.
+    """
+    metrics = CollectorRegistry()
+    observe = both(Metrics(metrics), lines)
+    cosigners = [Cosigner(settings.name, load_cosigner_key(Path(key))) for key in settings.keys]
+    logs = read_logs(settings)
+    memory = WitnessMemory(Path(settings.state))
+    memory.seize()
+    async with AsyncExitStack() as stack:
+        stack.callback(memory.release)
+        witness = Witness(cosigners, logs, memory, time.time, observe)
+        witness.look_back()
+        if settings.admin is not None:
+            admin = AdminRoutes(lambda: None, metrics)
+            await listen(admin.application(), settings.admin, stack)
+        address = await listen(WitnessRoutes(witness).application(), settings.listen, stack)
+        observe(Lifecycle("started", f"{address[0]}:{address[1]}"))
+        yield address
+        observe(Lifecycle("stopping", "draining"))
+    observe(Lifecycle("stopped", ""))
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("sharegate").setLevel(logging.INFO)
+    settings = load_witness_settings(chosen.config)
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with witnessing(settings, LogLines(logging.getLogger("sharegate"))):
+            await stop.wait()
+
+    asyncio.run(serve())
+    return 0
+
+
+def _begin(chosen: argparse.Namespace) -> int:
+    settings = load_witness_settings(chosen.config)
+    keys = [key for key in read_logs(settings) if key.name == chosen.origin]
+    if not keys:
+        raise Misconfigured("logs", f"has no key of {chosen.origin}")
+    note, state = b"", None
+    if chosen.peers:
+        note, state = asyncio.run(furthest(chosen.peers, chosen.origin, keys))
+    memory = WitnessMemory(Path(settings.state))
+    memory.seize()
+    try:
+        memory.begin(chosen.origin, note)
+    finally:
+        memory.release()
+    where = "its beginning" if state is None else f"entry {state.size}, where a peer is"
+    print(f"{settings.name} begins with {chosen.origin} at {where}")
+    return 0
+
+
+async def furthest(
+    urls: list[str], origin: str, keys: list[VerifierKey]
+) -> tuple[bytes, Checkpoint]:
+    """The largest checkpoint of a log that these witnesses have cosigned.
+
+    Every one of them is asked, and has to answer: who is left out could be the one who knows.
+
+    Raises:
+        NothingToBeginFrom: One does not answer, or not with what the log has signed; or two
+            of them hold two branches.
+    """
+    found: list[tuple[bytes, Checkpoint]] = []
+    timeout = aiohttp.ClientTimeout(total=_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for url in urls:
+            place = f"{url.rstrip('/')}/{origin_hash(origin)}/checkpoint"
+            try:
+                async with session.get(place, allow_redirects=False) as answer:
+                    body = b""
+                    async for part in answer.content.iter_any():
+                        body += part
+                        if len(body) > MAX_NOTE_BYTES:
+                            raise NothingToBeginFrom(f"{url} answers without end")
+                if answer.status != _OK:
+                    raise NothingToBeginFrom(f"{url} answers {answer.status}")
+                found.append((body, open_checkpoint(body, keys, origin)))
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise NothingToBeginFrom(f"{url} gives no answer") from error
+            except (Malformed, Unproven) as error:
+                raise NothingToBeginFrom(f"{url}: {error}") from error
+    note, state = max(found, key=lambda each: each[1].size)
+    if any(one.size == state.size and one.root != state.root for _, one in found):
+        raise NothingToBeginFrom(f"the peers hold two branches of {origin} at size {state.size}")
+    return note, state

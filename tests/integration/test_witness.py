@@ -1,0 +1,242 @@
+"""`sharegate witness` as processes: over HTTP, killed, alone, and beginning from its peers."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sharegate.audit import checkpoint
+from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
+from sharegate.audit.cosignature import CosignerKey
+from sharegate.audit.note import SignerKey, open_note
+from sharegate.audit.proof import consistency_path
+from sharegate.audit.witnessing import Submission, encode
+from sharegate.cli.main import main
+from sharegate.consortium.witness_memory import origin_hash
+from tests.unit.audit.branches import branch, fetched, root_of
+
+ROOT = Path(__file__).parents[2]
+ORIGIN = "tax.example/log"
+LOG = SignerKey(ORIGIN, Ed25519PrivateKey.from_private_bytes(b"l" * 32))
+LEAVES = branch(2000)
+
+
+def sent(old, size, leaves=LEAVES):
+    path = consistency_path(old, size, fetched(leaves)) if old else ()
+    state = Checkpoint(ORIGIN, size, root_of(leaves, size))
+    return encode(Submission(old, path, checkpoint.sign(state, LOG)))
+
+
+@dataclass
+class Member:
+    """One witness: its files, its process."""
+
+    place: Path
+    name: str
+    port: int
+    keys: list[CosignerKey]
+    process: subprocess.Popen | None = None
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def config(self):
+        return str(self.place / "witness.toml")
+
+    def start(self):
+        with (self.place / "output").open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sharegate", "witness", "serve", "--config", self.config],
+                cwd=ROOT, stdout=output, stderr=output,
+            )  # fmt: skip
+        until = time.monotonic() + 30
+        while time.monotonic() < until and self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return self
+            time.sleep(0.02)
+        raise AssertionError((self.place / "output").read_text())
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process is None:
+            return 0
+        self.process.send_signal(how)
+        return self.process.wait(20)
+
+    def output(self):
+        return (self.place / "output").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def member(tmp_path, capsys):
+    """Makes witnesses, keys and all, by the commands an operator uses."""
+    made = []
+
+    def make(name="a"):
+        place = tmp_path / name
+        place.mkdir()
+        said = []
+        for kind in ("witness", "witness-ml-dsa"):
+            key = str(place / f"{kind}.pem")
+            assert main(["key", kind, key, "--origin", f"{name}.example/witness"]) == 0
+            said.append(capsys.readouterr().out.strip())
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        (place / "witness.toml").write_text(
+            f'name = "{name}.example/witness"\nkeys = ["witness.pem", "witness-ml-dsa.pem"]\n'
+            f'listen = "127.0.0.1:{port}"\nstate = "state"\nlogs = ["{LOG.vkey}"]\n'
+        )
+        made.append(Member(place, name, port, [CosignerKey.parse(each) for each in said]))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop(signal.SIGKILL)
+
+
+async def post(member, body):
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{member.url}/add-checkpoint", data=body) as answer,
+    ):
+        return answer.status, answer.headers["Content-Type"], await answer.read()
+
+
+async def seen(member, origin=ORIGIN):
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{member.url}/{origin_hash(origin)}/checkpoint") as answer,
+    ):
+        return answer.status, await answer.read()
+
+
+async def test_a_witness_as_the_specification_has_it(member, capsys):
+    one = member()
+    assert main(["witness", "begin", ORIGIN, "--config", one.config]) == 0
+    assert "begins with tax.example/log at its beginning" in capsys.readouterr().out
+    one.start()
+    assert (await seen(one))[0] == 404
+    status, kind, lines = await post(one, sent(0, 500))
+    assert (status, kind) == (200, "text/plain; charset=utf-8")
+    note = checkpoint.sign(Checkpoint(ORIGIN, 500, root_of(LEAVES, 500)), LOG) + lines
+    assert set(open_note(note, [LOG.verifier, *one.keys]).signers) == {LOG.verifier, *one.keys}
+    assert await seen(one) == (200, note)
+    assert await post(one, sent(0, 600)) == (409, "text/x.tlog.size", b"500\n")
+    forked = branch(2000, fork=499)
+    for body, status in (
+        (sent(500, 600, forked), 422), (sent(500, 500, forked), 422), (b"old x\n\n", 400),
+        (sent(500, 600).replace(b"tax", b"tex"), 404), (sent(500, 1000), 200),
+    ):  # fmt: skip
+        assert (await post(one, body))[0] == status
+    assert one.stop() == 0
+    assert '"what":"stopped"' in one.output()
+
+
+async def test_killed_at_any_moment_it_never_goes_back(member):
+    """kill -9 under load, again and again: what was given away is what is remembered."""
+    one = member()
+    assert main(["witness", "begin", ORIGIN, "--config", one.config]) == 0
+    chance = random.Random(5)
+    known = 0
+    for _ in range(6):
+        one.start()
+        given = []
+
+        async def ask(given=given, size=known):
+            while True:
+                status, _, _ = await post(one, sent(size, size + 7))
+                assert status == 200
+                size += 7
+                given.append(size)
+
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(chance.random() * 0.4)
+        one.stop(signal.SIGKILL)
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            await asking
+        one.start()
+        status, body = await seen(one)
+        if status == 404:
+            assert known == 0
+            assert not given
+        else:
+            known = open_checkpoint(body, [LOG.verifier], ORIGIN).size
+            # At most one was remembered whose cosignature did not get away.
+            assert known - (given[-1] if given else known) in {0, 7}
+        one.stop(signal.SIGKILL)
+    assert known > 0
+
+
+async def test_a_witness_begins_where_the_furthest_of_its_peers_is(member, capsys):
+    one, two, three = member("a"), member("b"), member("c")
+    for each, size in ((one, 100), (two, 300)):
+        assert main(["witness", "begin", ORIGIN, "--config", each.config]) == 0
+        each.start()
+        assert (await post(each, sent(0, size)))[0] == 200
+    begin = ["witness", "begin", ORIGIN, "--config", three.config]
+    peers = ["--from", one.url, "--from", two.url]
+    three.start()
+    assert (await post(three, sent(0, 100)))[0] == 503  # it has not begun
+    assert three.stop() == 0
+    assert f"has not begun with {ORIGIN}" in three.output()
+    assert await asyncio.to_thread(main, [*begin, *peers, "--from", "http://127.0.0.1:9"]) == 1
+    assert "gives no answer" in capsys.readouterr().err
+    assert await asyncio.to_thread(main, [*begin, *peers]) == 0
+    assert "at entry 300" in capsys.readouterr().out
+    assert await asyncio.to_thread(main, [*begin, *peers]) == 1
+    assert "has begun" in capsys.readouterr().err
+    three.start()
+    assert await post(three, sent(0, 100)) == (409, "text/x.tlog.size", b"300\n")
+    assert (await post(three, sent(300, 400)))[0] == 200
+
+
+async def test_peers_on_two_branches_are_nothing_to_begin_from(member, capsys):
+    one, two, three = member("a"), member("b"), member("c")
+    for each, leaves in ((one, LEAVES), (two, branch(2000, fork=50))):
+        assert main(["witness", "begin", ORIGIN, "--config", each.config]) == 0
+        each.start()
+        assert (await post(each, sent(0, 100, leaves)))[0] == 200
+    begin = ["witness", "begin", ORIGIN, "--config", three.config]
+    assert await asyncio.to_thread(main, [*begin, "--from", one.url, "--from", two.url]) == 1
+    assert "two branches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('name = "a', 'nam = "a'), "nam"),
+        (('keys = ["witness.pem", "witness-ml-dsa.pem"]', "keys = []"), "keys"),
+        (('"witness.pem"', '"none.pem"'), "none.pem"),
+        (("logs = [", 'logs = ["x", '), "logs"),
+        (("logs = [", f'logs = ["{LOG.vkey}", '), "twice"),
+        (('listen = "127.0.0.1:', 'listen = "127.0.0.1:x'), "listen"),
+    ],
+)
+def test_a_configuration_that_is_wrong_is_named(member, capsys, change, words):
+    one = member()
+    file = Path(one.config)
+    assert change[0] in file.read_text()
+    file.write_text(file.read_text().replace(*change, 1))
+    assert main(["witness", "serve", "--config", one.config]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_two_processes_are_not_one_witness(member, capsys):
+    one = member()
+    one.start()
+    assert main(["witness", "serve", "--config", one.config]) == 1
+    assert "another witness" in capsys.readouterr().err
+    assert main(["witness", "begin", "nobody.example", "--config", one.config]) == 1
+    assert "has no key of nobody.example" in capsys.readouterr().err
