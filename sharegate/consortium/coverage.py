@@ -7,17 +7,29 @@ subtrees and at most two blocks of 256 leaves.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sharegate.audit.chain import follows
 from sharegate.audit.proof import verify_inclusion
-from sharegate.audit.tree import Batch, Frontier, Node, inclusion_nodes, inclusion_path, leaf_hash
+from sharegate.audit.tree import (
+    HASH_BYTES,
+    Batch,
+    Fetch,
+    Frontier,
+    Node,
+    inclusion_nodes,
+    inclusion_path,
+    leaf_hash,
+)
 from sharegate.audit.verdict import Unproven
 from sharegate.consortium.memory import LogState
 from sharegate.errors import AuditLogUnavailable, LogDiverged, Unavailable
 from sharegate.model.passage import Covered
 from sharegate.record.reader import Broken, PostgresReader
+
+T = TypeVar("T")
 
 STORED_LEVELS = (8, 16, 24, 32, 40, 48, 56)
 _BLOCK_LEVEL = 8
@@ -169,28 +181,7 @@ async def prove(
             or it is not complete yet.
     """
     nodes = inclusion_nodes(index, size)
-    try:
-        stored = await reader.subtrees(
-            [_stored_range(level, n) for level, n in nodes if level >= _BLOCK_LEVEL]
-        )
-        low = [node for node in nodes if node[0] < _BLOCK_LEVEL]
-        blocks = {n << level >> _BLOCK_LEVEL for level, n in low} | {index >> _BLOCK_LEVEL}
-        leaves: dict[int, bytes] = {}
-        for block in blocks:
-            first = block << _BLOCK_LEVEL
-            read = await reader.leaves(first, 1 << _BLOCK_LEVEL)
-            leaves |= dict(enumerate(read, start=first))
-    except Broken as error:
-        raise AuditLogUnavailable(Unavailable.DOWN, "the audit log cannot be read now") from error
-
-    def fetch(level: int, n: int) -> bytes:
-        first, after = n << level, n + 1 << level
-        if level < _BLOCK_LEVEL:
-            hashes = {(0, at): leaf_hash(leaves[at]) for at in range(first, after)}
-            return _complete(hashes, 0, first, after)
-        at_level, low_n, high_n = _stored_range(level, n)
-        return _complete(stored, at_level, low_n, high_n)
-
+    fetch, leaves = await read_nodes(reader, [*nodes, (0, index)])
     try:
         path = inclusion_path(index, size, fetch)
         leaf = leaves[index]
@@ -205,6 +196,60 @@ async def prove(
             Unavailable.UNSIGNED, "the proof of this entry is being rebuilt"
         ) from error
     return leaf, path
+
+
+async def read_nodes(
+    reader: PostgresReader, nodes: Sequence[Node]
+) -> tuple[Fetch, Mapping[int, bytes]]:
+    """Read what is needed to know complete subtrees, and the leaves among it by index.
+
+    What is read is not judged; a subtree that is not stored is a KeyError of what is given.
+
+    Raises:
+        AuditLogUnavailable: The database gives no answer.
+    """
+    try:
+        stored = await reader.subtrees(
+            [_stored_range(level, n) for level, n in nodes if level >= _BLOCK_LEVEL]
+        )
+        leaves: dict[int, bytes] = {}
+        for block in {n << level >> _BLOCK_LEVEL for level, n in nodes if level < _BLOCK_LEVEL}:
+            first = block << _BLOCK_LEVEL
+            leaves |= dict(enumerate(await reader.leaves(first, 1 << _BLOCK_LEVEL), start=first))
+    except Broken as error:
+        raise AuditLogUnavailable(Unavailable.DOWN, "the audit log cannot be read now") from error
+
+    def fetch(level: int, n: int) -> bytes:
+        first, after = n << level, n + 1 << level
+        if level < _BLOCK_LEVEL:
+            hashes = {(0, at): leaf_hash(leaves[at]) for at in range(first, after)}
+            return _complete(hashes, 0, first, after)
+        at_level, low_n, high_n = _stored_range(level, n)
+        return _complete(stored, at_level, low_n, high_n)
+
+    return fetch, leaves
+
+
+async def computed(reader: PostgresReader, compute: Callable[[Fetch], T]) -> T:
+    """Compute something over the stored tree, as `proof.consistency_path` does: read, then compute.
+
+    Raises:
+        AuditLogUnavailable: The database gives no answer, or is not complete yet.
+    """
+    nodes: list[Node] = []
+
+    def noting(level: int, n: int) -> bytes:
+        nodes.append((level, n))
+        return bytes(HASH_BYTES)
+
+    compute(noting)
+    fetch, _ = await read_nodes(reader, nodes)
+    try:
+        return compute(fetch)
+    except KeyError as error:
+        raise AuditLogUnavailable(
+            Unavailable.UNSIGNED, "the proof of these entries is being rebuilt"
+        ) from error
 
 
 def completed_subtrees(batch: Batch) -> list[tuple[int, int, bytes]]:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from sharegate import durable
 from sharegate.errors import Misconfigured, ShareGateError
 
 _LOCK: Final = "lock"
@@ -84,7 +85,7 @@ class WitnessMemory:
         """
         if self._file(origin).exists():
             raise Misconfigured(str(self._file(origin)), f"the witness has begun with {origin}")
-        self._replace(self._file(origin), note)
+        durable.replace(self._file(origin), note)
 
     def remember(self, origin: str, note: bytes) -> None:
         """Make a checkpoint durable as the newest one. Blocks for as long as the disk takes.
@@ -93,7 +94,7 @@ class WitnessMemory:
             OSError: It may not be durable; do not give its cosignature away.
         """
         assert self._lock is not None, "seize it first"
-        self._replace(self._file(origin), note)
+        durable.replace(self._file(origin), note)
 
     def keep_evidence(self, origin: str, name: str, data: bytes) -> None:
         """Keep what shows that a log contradicted itself; so much of it and no more. Blocks."""
@@ -101,21 +102,7 @@ class WitnessMemory:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = folder / name
         if not file.exists() and sum(1 for _ in folder.iterdir()) < _MOST_EVIDENCE:
-            self._replace(file, data)
+            durable.replace(file, data)
 
     def _file(self, origin: str) -> Path:
         return self.directory / f"{origin_hash(origin)}.note"
-
-    @staticmethod
-    def _replace(file: Path, data: bytes) -> None:
-        fresh = file.with_suffix(".new")
-        with fresh.open("wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-        fresh.replace(file)
-        directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from sharegate import durable
 from sharegate.errors import Misconfigured
 from sharegate.model.party import DepartmentId
 from sharegate.model.signed import Fault, SetRefused, Statement
@@ -72,7 +73,8 @@ class SetMemory:
             known = self.recall()
             for name, one in accepted.items():
                 require_newer(str(self.path), known.get(name), one.version, one.digest)
-            self._replace("".join(map(_table, sorted({**known, **accepted}.items()))))
+            text = "".join(map(_table, sorted({**known, **accepted}.items())))
+            durable.replace(self.path, text.encode())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -81,19 +83,6 @@ class SetMemory:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(handle)
-
-    def _replace(self, text: str) -> None:
-        fresh = self.path.with_suffix(".new")
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)
-        handle = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
         finally:
             os.close(handle)
 

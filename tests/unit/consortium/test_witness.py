@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
+from sharegate import durable
 from sharegate.audit import checkpoint, fork, note
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.cosignature import Cosigner, cosigned_at
@@ -160,14 +161,14 @@ async def test_a_caller_who_is_gone_lets_nobody_in_half_way(place, monkeypatch):
     witness = place.witness()
     await witness.add_checkpoint(sent(0, 3))
     entered, go_on = threading.Event(), threading.Event()
-    replace = WitnessMemory._replace
+    replace = durable.replace
 
     def slow(file, data):
         entered.set()
         assert go_on.wait(10)
         replace(file, data)
 
-    monkeypatch.setattr(WitnessMemory, "_replace", staticmethod(slow))
+    monkeypatch.setattr(durable, "replace", slow)
     first = asyncio.create_task(witness.add_checkpoint(sent(3, 9)))
     await asyncio.to_thread(entered.wait, 10)
     first.cancel()
