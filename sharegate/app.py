@@ -18,10 +18,8 @@ from sharegate.audit.note import SignerKey, VerifierKey
 from sharegate.authorize.hearing import Hearing, officers
 from sharegate.authorize.settle import Settle
 from sharegate.authorize.settling import settling
-from sharegate.consortium.coverage import Coverage
-from sharegate.consortium.memory import SignerMemory
 from sharegate.consortium.projection import ProjectionFollower
-from sharegate.consortium.signer import Signer
+from sharegate.consortium.signed_log import SignedLog, signed_log
 from sharegate.errors import AuditLogUnavailable, LogDiverged, Misconfigured
 from sharegate.fetch.fetch import Fetch
 from sharegate.fetch.postgres import PostgresSource
@@ -37,9 +35,7 @@ from sharegate.observe import IssuerKeys, Lifecycle, Observer, both
 from sharegate.private_keys import load_ed25519
 from sharegate.record.blind import INDEX_KEY_BYTES, blind_index
 from sharegate.record.migrate import provision, provisioned_search
-from sharegate.record.postgres import PostgresAuditLog
 from sharegate.record.projected import PostgresProjection
-from sharegate.record.reader import PostgresReader
 from sharegate.record.recorder import Recorder
 from sharegate.release import Release
 from sharegate.settings import AuditLogSettings, Settings
@@ -48,7 +44,6 @@ from sharegate.web.channel import channel, no_channel, tls_context
 from sharegate.web.exchange import ExchangeRoutes
 from sharegate.web.peers import peer_logger
 
-MEMORY_FILE: Final = "signer.memory"
 _LOOK_SECONDS: Final = 0.02
 
 
@@ -94,8 +89,8 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
     registry, rule_set = in_force.rules.registry, in_force.rules.rule_set
     async with AsyncExitStack() as stack:
         access = await _access(settings.audit_log, stack)
-        audit_log, coverage = await _audit_log(settings.audit_log, access, observe, stack)
-        recorder = _recorder(settings, audit_log, coverage, registry, rule_set.catalogue)
+        signed = await _signed(settings.audit_log, access, observe, stack)
+        recorder = _recorder(settings, signed, registry, rule_set.catalogue)
         counted.ask_usable(recorder.require_usable)
         published.start()
         stack.push_async_callback(published.stop)
@@ -112,11 +107,16 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
             hearing=hearing,
             observe=observe,
         )
-        admin = AdminRoutes(in_force.require_usable, metrics)
+
+        def require_ready() -> None:
+            in_force.require_usable()
+            recorder.require_witnessed(detail=True)
+
+        admin = AdminRoutes(require_ready, metrics)
         tls = settings.listen.tls
         routes = ExchangeRoutes(
             gateway,
-            lambda: coverage.checkpoint,
+            lambda: signed.checkpoint,
             settings.limits,
             observe,
             no_channel if tls is None or tls.client_authorities is None else channel(),
@@ -152,8 +152,8 @@ async def recording(settings: Settings, observe: Observer) -> AsyncIterator[Reco
     registry = load_members(settings)
     async with AsyncExitStack() as stack:
         access = await _access(settings.audit_log, stack)
-        audit_log, coverage = await _audit_log(settings.audit_log, access, observe, stack)
-        recorder = _recorder(settings, audit_log, coverage, registry, Catalogue({}, {}))
+        signed = await _signed(settings.audit_log, access, observe, stack)
+        recorder = _recorder(settings, signed, registry, Catalogue({}, {}))
         await _until_usable(recorder, settings.audit_log.record_seconds)
         yield recorder
 
@@ -191,21 +191,18 @@ def load_index_key(settings: AuditLogSettings) -> bytes | None:
 
 
 def _recorder(
-    settings: Settings,
-    audit_log: PostgresAuditLog,
-    coverage: Coverage,
-    registry: Registry,
-    catalogue: Catalogue,
+    settings: Settings, signed: SignedLog, registry: Registry, catalogue: Catalogue
 ) -> Recorder:
     key = load_index_key(settings.audit_log)
     return Recorder(
-        audit_log,
-        coverage,
+        signed.audit_log,
+        signed.coverage,
         registry,
         catalogue,
         random=os.urandom,
         seconds=settings.audit_log.record_seconds,
         blind=None if key is None else blind_index(key),
+        witnesses=signed.witnessed,
     )
 
 
@@ -247,24 +244,11 @@ async def _access(settings: AuditLogSettings, stack: AsyncExitStack) -> _Access:
     return _Access(key, *await stack.enter_async_context(audit_log_logins(settings)))
 
 
-async def _audit_log(
+async def _signed(
     settings: AuditLogSettings, access: _Access, observe: Observer, stack: AsyncExitStack
-) -> tuple[PostgresAuditLog, Coverage]:
-    """Connect to the audit log and begin to sign it, or to follow the process that does."""
-    finder, reader = PostgresReader(access.read_dsn), PostgresReader(access.read_dsn)
-    stack.push_async_callback(finder.close)
-    stack.push_async_callback(reader.close)
-    audit_log = PostgresAuditLog(
-        access.append_dsn, finder, observe, seconds=settings.record_seconds
-    )
-    await audit_log.start()
-    stack.push_async_callback(audit_log.stop)
-    coverage = Coverage(reader)
-    memory = SignerMemory(settings.state / MEMORY_FILE, settings.origin)
-    signer = Signer(access.key, memory, reader, coverage, audit_log, observe)
-    await signer.start()
-    stack.push_async_callback(signer.stop)
-    return audit_log, coverage
+) -> SignedLog:
+    dsns = access.append_dsn, access.read_dsn
+    return await signed_log(settings, access.key, dsns, observe, stack)
 
 
 @asynccontextmanager

@@ -69,6 +69,7 @@ class Unavailable(StrEnum):
     READ_ONLY = "read-only"
     UNSIGNED = "unsigned"
     FROZEN = "frozen"
+    UNWITNESSED = "unwitnessed"
 
 
 class AuditLogUnavailable(LeavesTheWalk):

@@ -13,7 +13,8 @@ from time import perf_counter
 from typing import Protocol
 from uuid import UUID
 
-from sharegate.model.decision import Reason
+from sharegate.errors import AuditLogUnavailable
+from sharegate.model.decision import Permit, Reason
 from sharegate.model.party import DepartmentId
 from sharegate.model.passage import (
     Arrived,
@@ -24,6 +25,7 @@ from sharegate.model.passage import (
     Identified,
     Outcome,
     Recorded,
+    Refusal,
     Released,
 )
 from sharegate.model.ruling import Heard, NotHeard, Referral
@@ -69,10 +71,15 @@ class Recorder(Protocol):
     def require_usable(self) -> None:
         """Raise :class:`AuditLogUnavailable` at once if recording is known to be impossible."""
 
+    def require_witnessed(self, *, detail: bool) -> None:
+        """Raise :class:`AuditLogUnavailable` while the log's witnesses have seen too little."""
+
     async def record(self, fetched: Fetched) -> Recorded:
         """Write it down durably, under a signed checkpoint, or raise AuditLogUnavailable."""
 
-    async def find(self, consumer: DepartmentId, exchange_id: UUID) -> Covered | None:
+    async def find(
+        self, consumer: DepartmentId, exchange_id: UUID, *, cosigned: bool = False
+    ) -> Covered | None:
         """Where a consumer's own earlier exchange stands in the audit log, or None."""
 
 
@@ -84,6 +91,9 @@ class Release(Protocol):
 
     def receipt(self, covered: Covered) -> bytes:
         """Write the receipt of an entry."""
+
+
+_NOT_BEGUN = Refusal(Reason.UNDECIDABLE, None, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,7 @@ class Gateway:
         decided = self.authorize(identified)
         if decided.unsettled:
             decided = await self.settle(decided)
+        self._require_witnessed(decided)
         return await self._walk_on(decided, began, known, receipt=receipt)
 
     async def refuse(self, arrived: Arrived, detail: str) -> Released:
@@ -130,10 +141,17 @@ class Gateway:
         decided = self.authorize.refuse(identified, Reason.MALFORMED, detail)
         return await self._walk_on(decided, began, known, receipt=False)
 
-    async def receipt(self, arrived: Arrived, exchange_id: UUID | None) -> bytes | Released:
+    async def receipt(
+        self, arrived: Arrived, exchange_id: UUID | None, *, cosigned: bool = False
+    ) -> bytes | Released:
         """Give a consumer the receipt of one of its own exchanges.
 
         Any other id, and what is no id (None), is a refusal like every other.
+
+        Args:
+            arrived: What the network brought.
+            exchange_id: Which one.
+            cosigned: Whether a quorum of witnesses must have cosigned what it leads to.
 
         Raises:
             Unauthenticated, AuditLogUnavailable: As for :meth:`exchange`.
@@ -142,7 +160,9 @@ class Gateway:
         identified = self._admit(arrived)
         known = perf_counter()
         if exchange_id is not None:
-            covered = await self.recorder.find(identified.caller.consumer, exchange_id)
+            covered = await self.recorder.find(
+                identified.caller.consumer, exchange_id, cosigned=cosigned
+            )
             if covered is not None:
                 return self.release.receipt(covered)
         detail = "None of your exchanges has this id."
@@ -192,6 +212,21 @@ class Gateway:
         """Identify, unless it is known that nothing can be recorded: then not even begin."""
         self.recorder.require_usable()
         return self.identify(arrived)
+
+    def _require_witnessed(self, decided: Decided) -> None:
+        """See that the witnesses are near enough for a person's data to be read.
+
+        What two officers opened is answered all the same. What was reserved is given back.
+        """
+        decision = decided.decision
+        if isinstance(decision, Permit) and decision.breaks_glass:
+            return
+        try:
+            self.recorder.require_witnessed(detail=True)
+        except AuditLogUnavailable:
+            if decided.unsettled:
+                self.settle.ended(decided, _NOT_BEGUN)
+            raise
 
     async def _walk_on(
         self, decided: Decided, began: float, known: float, *, receipt: bool

@@ -22,6 +22,7 @@ from sharegate.model.signed import Fault
 from sharegate.observe import (
     AuditLogState,
     Committed,
+    Cosignatures,
     Exchanged,
     IssuerKeys,
     Lifecycle,
@@ -41,6 +42,7 @@ from sharegate.observe import (
     Stage,
     Throttled,
     WitnessAnswered,
+    WitnessFailed,
     WitnessState,
 )
 
@@ -102,6 +104,8 @@ class Metrics(Collector):
         self._refused = dict.fromkeys(Fault, 0)
         self._projected = 0
         self._witnessed = dict.fromkeys(Status, 0)
+        self._cosigned: Cosignatures | None = None
+        self._failing: dict[str, bool] = {}
         self._require_usable: Callable[[], None] | None = None
         registry.register(self)
 
@@ -151,6 +155,10 @@ class Metrics(Collector):
                 self._projected = seen.size
             case WitnessAnswered():
                 self._witnessed[seen.status] += 1
+            case Cosignatures():
+                self._cosigned = seen
+            case WitnessFailed():
+                self._failing[seen.witness] = not seen.usable
             case AuditLogState() | ProjectionState() | WitnessState() | IssuerKeys() | Lifecycle():
                 pass  # a line for the operator; whether the log is usable is asked at each scrape
             case _:
@@ -203,9 +211,31 @@ class Metrics(Collector):
         left_out = "Signed sets of files that were not put into force."
         yield _counter("rules_refused", left_out, ["fault"], refused)
         yield _gauge("projection_size", "Entries that can be searched.", self._projected)
+        yield from self._of_witnesses()
+
+    def _of_witnesses(self) -> Iterator[Metric]:
+        """How this log is witnessed, and others by a witness here."""
         witnessed = {(str(status.value),): count for status, count in self._witnessed.items()}
         asked = "Checkpoints that logs asked a witness here to cosign, by its answer."
         yield _counter("witness_answers", asked, ["status"], witnessed)
+        # Without samples where the log has no witnesses.
+        age = "Seconds since a quorum of witnesses cosigned."
+        ages = GaugeMetricFamily("sharegate_quorum_age_seconds", age, labels=[])
+        unseen = "Signed entries that no quorum of witnesses has seen."
+        unseens = GaugeMetricFamily("sharegate_unwitnessed_entries", unseen, labels=[])
+        if self._cosigned is not None:
+            ages.add_metric([], self._cosigned.age)
+            unseens.add_metric([], self._cosigned.unseen)
+        yield ages
+        yield unseens
+        failing = GaugeMetricFamily(
+            "sharegate_witness_failing",
+            "1 while a witness of this log gives no cosignature.",
+            labels=["witness"],
+        )
+        for witness, fails in self._failing.items():
+            failing.add_metric([witness], int(fails))
+        yield failing
 
     def _usable(self) -> int:
         try:

@@ -162,6 +162,30 @@ class WitnessState(Struct, frozen=True, gc=False):
     detail: str
 
 
+class Cosignatures(Struct, frozen=True, gc=False):
+    """How far a quorum of witnesses has seen this log.
+
+    Attributes:
+        age: Seconds since a quorum cosigned; Unix time where none ever did.
+        unseen: Entries that are signed and not under a checkpoint that a quorum cosigned.
+    """
+
+    age: float
+    unseen: int
+
+
+class WitnessFailed(Struct, frozen=True, gc=False):
+    """A witness of this log gives no cosignature, or gives them again.
+
+    Attributes:
+        witness: By its name in the quorum file.
+    """
+
+    witness: str
+    usable: bool
+    detail: str
+
+
 class IssuerKeys(Struct, frozen=True, gc=False):
     """An issuer of officer tokens gives no keys, or gives them again; `detail` names it."""
 
@@ -194,6 +218,8 @@ Observation = (
     | ProjectionState
     | WitnessAnswered
     | WitnessState
+    | Cosignatures
+    | WitnessFailed
     | IssuerKeys
     | Lifecycle
 )
@@ -210,6 +236,7 @@ _QUIET = (
     | ReferralsListed
     | ReviewsOverdue
     | WitnessAnswered
+    | Cosignatures
 )
 _encode = msgspec.json.Encoder().encode
 
@@ -229,7 +256,9 @@ class LogLines:
         if isinstance(seen, _QUIET):
             return
         bad = isinstance(seen, (NotRecorded, SourceFailed, SettlingFailed, RulesRefused)) or (
-            isinstance(seen, (AuditLogState, ProjectionState, WitnessState, IssuerKeys))
+            isinstance(
+                seen, (AuditLogState, ProjectionState, WitnessState, WitnessFailed, IssuerKeys)
+            )
             and not seen.usable
         )
         line = {"event": _snake(type(seen).__name__), **msgspec.structs.asdict(seen)}

@@ -115,6 +115,13 @@ class AuditLogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             "officer or matter."
         ),
     ] = None
+    quorum: Annotated[
+        Path | None,
+        Meta(
+            description="Quorum file (C2SP tlog-policy): this log's witnesses, their URLs, and how "
+            "many must cosign. Trusted. Absent: nobody but its operator vouches for the log."
+        ),
+    ] = None
     record_seconds: Annotated[
         float,
         Meta(gt=0, le=2, description="How long an exchange waits to be recorded before 503."),
@@ -366,6 +373,7 @@ def _resolved(settings: Settings, base: Path) -> Settings:
         signing_key=base / settings.audit_log.signing_key,
         state=base / settings.audit_log.state,
         index_key=settings.audit_log.index_key and base / settings.audit_log.index_key,
+        quorum=settings.audit_log.quorum and base / settings.audit_log.quorum,
     )
     listen, tls = settings.listen, settings.listen.tls
     if tls is not None:

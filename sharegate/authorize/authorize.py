@@ -69,8 +69,15 @@ class Authorize:
         Misconfigured: The rule set's model cannot be used or fails its self-test.
     """
 
-    def __init__(self, rule_set: RuleSet) -> None:
+    def __init__(self, rule_set: RuleSet, *, witnessed: bool = True) -> None:
+        """Decide by these rules.
+
+        Args:
+            rule_set: The rules.
+            witnessed: Whether the log has witnesses; without, no grant that demands them permits.
+        """
         self.rule_set = rule_set
+        self._witnessed = witnessed
         self._providers = frozenset(provider for provider, _ in rule_set.catalogue.resources)
         self._pdp = PolicyDecisionPoint(rule_set)
         self._listing = Listing(rule_set)
@@ -199,7 +206,7 @@ class Authorize:
                     f"/where/{name}",
                     "The grant does not let this be asked by.",
                 )
-        _require_assurance(caller, grant)
+        self._require_assurance(caller, grant)
         if grant.consent and request.consent is None:
             raise _Denied(
                 Reason.CONSENT, "/consent", "This needs the consent of the person concerned."
@@ -218,10 +225,21 @@ class Authorize:
             quota=grant.quota,
             needs_consent=grant.consent,
             confirm_matter=grant.matter,
+            cosigned=grant.assurance is Assurance.COSIGNED,
         )
         if grant.refer is None:
             return permit
         return Refer(self.rule_set.hash, permit, grant.refer, resource.questions[grant.refer])
+
+    def _require_assurance(self, caller: Caller, grant: Grant) -> None:
+        if grant.assurance is Assurance.COSIGNED and not self._witnessed:
+            raise _Denied(
+                Reason.UNDECIDABLE, None, "The grant demands witnesses, and this gateway has none."
+            )
+        if grant.assurance is not Assurance.CHANNEL and caller.known is not Known.SIGNED:
+            raise _Denied(
+                Reason.ASSURANCE, None, "The grant demands a request that the department signed."
+            )
 
     def _only_rows(self, caller: Caller, grant: Grant) -> tuple[tuple[FieldName, str, bool], ...]:
         """The row terms, with the consumer's own region where they say so."""
@@ -238,17 +256,6 @@ class Authorize:
                     Reason.UNDECIDABLE, None, "The region of this department is not registered."
                 )
         return tuple(only)
-
-
-def _require_assurance(caller: Caller, grant: Grant) -> None:
-    if grant.assurance is Assurance.COSIGNED:
-        raise _Denied(
-            Reason.UNDECIDABLE, None, "The grant demands witnesses, and this gateway has none."
-        )
-    if grant.assurance is Assurance.SIGNED and caller.known is not Known.SIGNED:
-        raise _Denied(
-            Reason.ASSURANCE, None, "The grant demands a request that the department signed."
-        )
 
 
 def _require_fields(resource: Resource, request: AccessRequest) -> None:

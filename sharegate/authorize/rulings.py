@@ -20,7 +20,7 @@ from sharegate.audit.text import read_base64
 from sharegate.audit.verdict import Malformed
 from sharegate.errors import ShareGateError
 from sharegate.model.catalogue import FieldName, Mode, PurposeCode, ResourceId
-from sharegate.model.decision import Deny, Permit, Reason, Refer
+from sharegate.model.decision import BREAK_GLASS, Deny, Permit, Reason, Refer
 from sharegate.model.grant import ANY, Effect, Grant, GrantId
 from sharegate.model.party import DepartmentId, Person, PersonId, Registry, Role
 from sharegate.model.passage import Decided, Disclosure, Outcome
@@ -178,7 +178,7 @@ def grant_of(opening: Opening, decided: Decided, at: int) -> Grant:
     if not opening.at <= at < opening.expires:
         raise Unheard("This opening has expired.")
     return Grant(
-        id=GrantId(f"break-glass.{opening.id}"),
+        id=GrantId(f"{BREAK_GLASS}{opening.id}"),
         effect=Effect.ALLOW,
         consumer=opening.consumer,
         posts=(ANY,),

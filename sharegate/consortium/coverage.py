@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sharegate.audit.chain import follows
+from sharegate.audit.checkpoint import Checkpoint
 from sharegate.audit.proof import verify_inclusion
 from sharegate.audit.tree import (
     HASH_BYTES,
@@ -158,6 +159,15 @@ class Coverage:
                 return Covered(index, leaf, checkpoint, stretch.batch)
         return None
 
+    async def under(self, index: int, state: Checkpoint, note: bytes) -> Covered:
+        """Prove an entry, from what is stored, under a checkpoint of this log.
+
+        Raises:
+            AuditLogUnavailable: As for :func:`prove`.
+        """
+        leaf, path = await prove(self._reader, index, state.size, state.root)
+        return Covered(index, leaf, note, _OnePath(path))
+
     async def _again(self, index: int) -> Covered:
         """Prove an older entry, from what is stored, under the newest checkpoint."""
         frontier, checkpoint = self.state.frontier, self.checkpoint
@@ -203,15 +213,14 @@ async def read_nodes(
 ) -> tuple[Fetch, Mapping[int, bytes]]:
     """Read what is needed to know complete subtrees, and the leaves among it by index.
 
-    What is read is not judged; a subtree that is not stored is a KeyError of what is given.
+    What is read is not judged; a subtree that is not stored is computed from what is below it.
 
     Raises:
         AuditLogUnavailable: The database gives no answer.
     """
     try:
-        stored = await reader.subtrees(
-            [_stored_range(level, n) for level, n in nodes if level >= _BLOCK_LEVEL]
-        )
+        ranges = [_stored_range(level, n) for level, n in nodes if level >= _BLOCK_LEVEL]
+        stored = await _stored(reader, ranges)
         leaves: dict[int, bytes] = {}
         for block in {n << level >> _BLOCK_LEVEL for level, n in nodes if level < _BLOCK_LEVEL}:
             first = block << _BLOCK_LEVEL
@@ -228,6 +237,27 @@ async def read_nodes(
         return _complete(stored, at_level, low_n, high_n)
 
     return fetch, leaves
+
+
+async def _stored(
+    reader: PostgresReader, ranges: Sequence[tuple[int, int, int]]
+) -> dict[Node, bytes]:
+    """Subtree hashes of levels that are stored. The newest ones are stored a moment late."""
+    found = await reader.subtrees(ranges)
+    for level, first, after in ranges:
+        for n in range(first, after):
+            if (level, n) in found:
+                continue
+            start = n << _BLOCK_LEVEL
+            if level == _BLOCK_LEVEL:
+                row = [leaf_hash(leaf) for leaf in await reader.leaves(start, 1 << _BLOCK_LEVEL)]
+            else:
+                lower, end = level - _BLOCK_LEVEL, start + (1 << _BLOCK_LEVEL)
+                below = await _stored(reader, [(lower, start, end)])
+                row = [below[lower, at] for at in range(start, end) if (lower, at) in below]
+            if len(row) == 1 << _BLOCK_LEVEL:
+                found[level, n] = Frontier.empty().extend(row).root()
+    return found
 
 
 async def computed(reader: PostgresReader, compute: Callable[[Fetch], T]) -> T:

@@ -7,7 +7,7 @@ one: if the log does, the signer stops, keeps everything, and waits for a human.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import perf_counter, time
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint, sign
 from sharegate.audit.note import SignerKey, VerifierKey
-from sharegate.audit.tree import Frontier, leaf_hash
+from sharegate.audit.tree import EMPTY_ROOT, Frontier, leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.consortium.coverage import (
     STORED_LEVELS,
@@ -78,6 +78,8 @@ class Signer:
         self._coverage = coverage
         self._audit_log = audit_log
         self._observe = observe
+        self.compare_abroad: Callable[[int, bytes], Awaitable[None]] | None = None
+        """Holds the log against what its witnesses have seen; raises LogDiverged."""
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="signer")
         self._unkept: list[tuple[int, int, bytes]] = []
         self._kept_size = -1
@@ -139,7 +141,7 @@ class Signer:
                 self._stumbled = False
                 self._observe(AuditLogState(usable=True, detail="entries are signed again"))
         except LogDiverged as diverged:
-            self._freeze(str(diverged))
+            self.freeze(str(diverged))
         except Broken as error:
             self._coverage.suspend(Unavailable.UNSIGNED, "the log cannot be signed now")
             if not self._stumbled:
@@ -149,8 +151,10 @@ class Signer:
             self._coverage.wanted.set()
             await asyncio.sleep(_IDLE_SECONDS)
 
-    def _freeze(self, detail: str) -> None:
+    def freeze(self, detail: str) -> None:
+        """Sign nothing any more and cover nothing; a human must look."""
         self._frozen = True
+        self.signs = False
         self._coverage.suspend(Unavailable.FROZEN, detail)
         self._observe(AuditLogState(usable=False, detail=f"frozen: {detail}"))
 
@@ -166,6 +170,10 @@ class Signer:
             return
         try:
             state = await self._compare(self._memory.recall())
+            if self.compare_abroad is not None:
+                frontier = state.frontier
+                root = frontier.root() if frontier.size else EMPTY_ROOT
+                await self.compare_abroad(frontier.size, root)
             self._unkept += await self._missing_subtrees(state.frontier.size)
             note = await self._in_thread(self._remember_and_sign, state)
         except Exception:

@@ -103,6 +103,7 @@ class Judge:
         administrators: Who signs the registry and the common rules.
         sources: The sources that are configured.
         identify: Prepares the first room for a registry.
+        witnessed: Whether the audit log has witnesses.
     """
 
     policies: Path
@@ -110,6 +111,7 @@ class Judge:
     administrators: Administrators
     sources: Collection[str]
     identify: Callable[[Registry], Identify]
+    witnessed: bool = False
 
     @classmethod
     def of(cls, settings: Settings, identify: Callable[[Registry], Identify]) -> Self:
@@ -120,7 +122,10 @@ class Judge:
         """
         administrators = administrators_of(settings.trust)
         sources = frozenset(settings.sources)
-        return cls(settings.policies, settings.registry, administrators, sources, identify)
+        witnessed = settings.audit_log.quorum is not None
+        return cls(
+            settings.policies, settings.registry, administrators, sources, identify, witnessed
+        )
 
     def start(self, found: Mapping[str, FileSet], known: Mapping[str, Remembered]) -> Rules:
         """Build what is in force first; every set must be right, those known before be there.
@@ -244,7 +249,8 @@ class Judge:
         named = {resource.source for resource in rule_set.catalogue.resources.values()}
         for source in sorted(named - set(self.sources)):
             raise Misconfigured(f"sources.{source}", "named by resources.toml, but not configured")
-        return Rules(registry, rule_set, identify, Authorize(rule_set), sets)
+        authorize = Authorize(rule_set, witnessed=self.witnessed)
+        return Rules(registry, rule_set, identify, authorize, sets)
 
 
 def _same_rules(registry: Registry, sets: Mapping[str, AcceptedSet], now: Rules) -> bool:

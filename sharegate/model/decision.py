@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from msgspec import Struct
 
@@ -50,6 +50,10 @@ class Reason(StrEnum):
     SOURCE_TIMEOUT = "source-timeout"
 
 
+# No grant in a file has a dot in its id.
+BREAK_GLASS: Final = "break-glass."
+
+
 class Permit(Struct, frozen=True, gc=False):
     """The rules let this request through, and what they still demand (the obligations).
 
@@ -64,6 +68,7 @@ class Permit(Struct, frozen=True, gc=False):
         needs_consent: Whether the consent the request names must be confirmed.
         confirm_matter: Whether its matter must be.
         ruling: The ruling or opening that let it through where the rules alone did not.
+        cosigned: Whether the answer waits until a quorum of witnesses has cosigned its entry.
     """
 
     rule_set: RuleSetHash
@@ -77,6 +82,12 @@ class Permit(Struct, frozen=True, gc=False):
     needs_consent: bool = False
     confirm_matter: bool = False
     ruling: str | None = None
+    cosigned: bool = False
+
+    @property
+    def breaks_glass(self) -> bool:
+        """Whether two officers opened a way past the rules for it."""
+        return self.grant.startswith(BREAK_GLASS)
 
     @property
     def unsettled(self) -> bool:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from sharegate.errors import AuditLogUnavailable, Unavailable
 from sharegate.model.passage import Covered
 
 
@@ -92,3 +93,34 @@ class Checkpoints(Protocol):
         Raises:
             AuditLogUnavailable: The signer stopped, or cannot read the log.
         """
+
+
+class Witnesses(Protocol):
+    """Those who saw the log only grow."""
+
+    def require(self, *, detail: bool) -> None:
+        """Raise AuditLogUnavailable while they have seen too little of it.
+
+        Args:
+            detail: Whether a person's data is about to be read.
+        """
+
+    async def covered(self, index: int) -> Covered:
+        """Wait until enough of them have cosigned a checkpoint over an entry; prove it under that.
+
+        Raises:
+            AuditLogUnavailable: They have not, in the time there is.
+        """
+
+
+class NoWitnesses:
+    """A log that nobody but its operator vouches for."""
+
+    def require(self, *, detail: bool) -> None:
+        """Nobody is waited for."""
+
+    async def covered(self, index: int) -> Covered:
+        """There is no such checkpoint."""
+        raise AuditLogUnavailable(
+            Unavailable.UNWITNESSED, f"entry {index} is of a log without witnesses"
+        )

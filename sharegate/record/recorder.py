@@ -21,8 +21,10 @@ from sharegate.record.audit_log import (
     AuditLog,
     Checkpoints,
     Draft,
+    NoWitnesses,
     Replayed,
     Stale,
+    Witnesses,
 )
 from sharegate.record.detail import DetailSealer
 from sharegate.record.entry import SALT_BYTES, Salts, act_core, core, read_core, unb64
@@ -44,6 +46,7 @@ class Recorder:
         random: Callable[[int], bytes],
         seconds: float,
         blind: Callable[[Fetched, Catalogue], bytes] | None = None,
+        witnesses: Witnesses | None = None,
     ) -> None:
         """Put the room together.
 
@@ -55,12 +58,14 @@ class Recorder:
             random: Gives so many random bytes (``os.urandom``).
             seconds: How long one exchange may wait here.
             blind: Gives what the entry may be found by later; None where nobody searches.
+            witnesses: Those of the log; None where it has none.
         """
         self._audit_log = audit_log
         self._checkpoints = checkpoints
         self._random = random
         self._seconds = seconds
         self._blind = blind
+        self._witnesses = witnesses or NoWitnesses()
         self.adopt(registry, catalogue)
 
     def adopt(self, registry: Registry, catalogue: Catalogue) -> None:
@@ -74,6 +79,14 @@ class Recorder:
         self._audit_log.require_usable()
         self._checkpoints.require_usable()
 
+    def require_witnessed(self, *, detail: bool) -> None:
+        """Raise AuditLogUnavailable while the witnesses have seen too little of the log.
+
+        Args:
+            detail: Whether a person's data is about to be read.
+        """
+        self._witnesses.require(detail=detail)
+
     async def record(self, fetched: Fetched) -> Recorded:
         """Write an outcome down.
 
@@ -82,15 +95,21 @@ class Recorder:
         captured one signed request cannot make the log grow with it.
 
         Raises:
-            AuditLogUnavailable: Within `seconds` it is not known to be durable and covered.
+            AuditLogUnavailable: Within `seconds` it is not known to be durable and covered; or the
+                witnesses that the grant demands have not cosigned it in theirs.
         """
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._record(fetched)
+                recorded = await self._record(fetched)
         except TimeoutError as error:
             raise AuditLogUnavailable(
                 Unavailable.TIMEOUT, "the exchange could not be recorded in time"
             ) from error
+        outcome = recorded.outcome
+        if isinstance(outcome, Disclosure) and outcome.permit.cosigned:
+            covered = await self._witnesses.covered(recorded.covered.index)
+            return Recorded(recorded.exchange_id, outcome, recorded.answer, covered)
+        return recorded
 
     async def record_act(self, act: Act, entry_id: UUID) -> Covered | None:
         """Write an administrative act down; what depends on it happens afterwards or not at all.
@@ -124,11 +143,18 @@ class Recorder:
                 Unavailable.TIMEOUT, "the act could not be recorded in time"
             ) from error
 
-    async def find(self, consumer: DepartmentId, exchange_id: UUID) -> Covered | None:
+    async def find(
+        self, consumer: DepartmentId, exchange_id: UUID, *, cosigned: bool = False
+    ) -> Covered | None:
         """Find the place of a consumer's own earlier exchange; nobody else's.
 
+        Args:
+            consumer: Whose it has to be.
+            exchange_id: Its id.
+            cosigned: Whether a quorum of witnesses must have cosigned the checkpoint over it.
+
         Raises:
-            AuditLogUnavailable: The log cannot be read now.
+            AuditLogUnavailable: The log cannot be read now, or is not cosigned so far.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -142,7 +168,9 @@ class Recorder:
             return None
         caller = read_core(core_of(covered.leaf))["caller"]
         assert isinstance(caller, dict)
-        return covered if caller["consumer"] == consumer else None
+        if caller["consumer"] != consumer:
+            return None
+        return await self._witnesses.covered(covered.index) if cosigned else covered
 
     async def _record(self, fetched: Fetched) -> Recorded:
         identified = fetched.decided.identified

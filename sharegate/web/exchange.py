@@ -32,6 +32,7 @@ from sharegate.web.unproven import UnprovenCount
 
 RECEIPT_CONTENT_TYPE: Final = "text/plain"
 _SIGNED_HEADERS: Final = ("content-digest", "authorization", "signature-input", "signature")
+_COSIGNED: Final = "min=cosigned"
 _RECEIPT_PATH: Final = re.compile(r"/v1/receipts/[^{}/]+")
 _JSON: Final = "application/json"
 _NOTHING_LISTED: Final = Catalogue({}, {})
@@ -100,9 +101,18 @@ class ExchangeRoutes:
         return problems.refused(released, headers)
 
     async def receipt(self, request: web.Request) -> web.StreamResponse:
-        """``GET /v1/receipts/{exchange_id}``: the receipt of one of the caller's exchanges."""
+        """``GET /v1/receipts/{exchange_id}``: the receipt of one of the caller's exchanges.
+
+        With ``?min=cosigned`` it leads to a checkpoint that a quorum of witnesses has cosigned.
+        """
         arrived = await self._arrived(request)
-        found = await self._gateway.receipt(arrived, _uuid(request.match_info["exchange_id"]))
+        wanted = _uuid(request.match_info["exchange_id"])
+        if arrived.query not in {"", _COSIGNED}:
+            wrong = f"The query may be {_COSIGNED} and nothing else."
+            found: bytes | Released = await self._gateway.refuse(arrived, wrong)
+        else:
+            cosigned = arrived.query == _COSIGNED
+            found = await self._gateway.receipt(arrived, wanted, cosigned=cosigned)
         if isinstance(found, Released):
             return problems.refused(found, _headers(found))
         return web.Response(body=found, content_type=RECEIPT_CONTENT_TYPE, charset="utf-8")

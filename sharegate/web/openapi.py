@@ -148,12 +148,7 @@ def _exchange() -> Json:
         "security": [{"officer": []}],
         "parameters": [
             *_signature(),
-            {
-                "name": "receipt",
-                "in": "query",
-                "description": "Whether the receipt is wanted along with the answer.",
-                "schema": {"enum": ["inline"]},
-            },
+            _choice("receipt", "inline", "Whether the receipt is wanted along with the answer."),
         ],
         "requestBody": {
             "required": True,
@@ -179,6 +174,16 @@ def _exchange() -> Json:
     }
 
 
+def _choice(name: str, value: str, description: str) -> Json:
+    """A parameter of the query that has one value, or is not there."""
+    return {
+        "name": name,
+        "in": "query",
+        "description": description,
+        "schema": {"enum": [value]},
+    }
+
+
 def _receipt() -> Json:
     kinds = (
         *(OF_REASON[why] for why in (*_ABOUT_RECEIPTS, *_ABOUT_REPLAY)),
@@ -201,6 +206,7 @@ def _receipt() -> Json:
                 "example": EXAMPLE_ID,
             },
             *_signature(),
+            _choice("min", "cosigned", "Whether a quorum of witnesses must have cosigned it."),
         ],
         "responses": {
             "200": {"description": "The receipt.", "content": _text("C2SP tlog-proof")},

@@ -4,11 +4,6 @@ import asyncio
 import contextlib
 import random
 import signal
-import socket
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -17,15 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharegate.audit import checkpoint
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
-from sharegate.audit.cosignature import CosignerKey
 from sharegate.audit.note import SignerKey, open_note
 from sharegate.audit.proof import consistency_path
 from sharegate.audit.witnessing import Submission, encode
 from sharegate.cli.main import main
 from sharegate.consortium.witness_memory import origin_hash
+from tests.integration.witnessed_site import make_member
 from tests.unit.audit.branches import branch, fetched, root_of
 
-ROOT = Path(__file__).parents[2]
 ORIGIN = "tax.example/log"
 LOG = SignerKey(ORIGIN, Ed25519PrivateKey.from_private_bytes(b"l" * 32))
 LEAVES = branch(2000)
@@ -37,68 +31,13 @@ def sent(old, size, leaves=LEAVES):
     return encode(Submission(old, path, checkpoint.sign(state, LOG)))
 
 
-@dataclass
-class Member:
-    """One witness: its files, its process."""
-
-    place: Path
-    name: str
-    port: int
-    keys: list[CosignerKey]
-    process: subprocess.Popen | None = None
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def config(self):
-        return str(self.place / "witness.toml")
-
-    def start(self):
-        with (self.place / "output").open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sharegate", "witness", "serve", "--config", self.config],
-                cwd=ROOT, stdout=output, stderr=output,
-            )  # fmt: skip
-        until = time.monotonic() + 30
-        while time.monotonic() < until and self.process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-                return self
-            time.sleep(0.02)
-        raise AssertionError((self.place / "output").read_text())
-
-    def stop(self, how=signal.SIGTERM):
-        if self.process is None:
-            return 0
-        self.process.send_signal(how)
-        return self.process.wait(20)
-
-    def output(self):
-        return (self.place / "output").read_text(encoding="utf-8")
-
-
 @pytest.fixture
-def member(tmp_path, capsys):
+def member(tmp_path):
     """Makes witnesses, keys and all, by the commands an operator uses."""
     made = []
 
     def make(name="a"):
-        place = tmp_path / name
-        place.mkdir()
-        said = []
-        for kind in ("witness", "witness-ml-dsa"):
-            key = str(place / f"{kind}.pem")
-            assert main(["key", kind, key, "--origin", f"{name}.example/witness"]) == 0
-            said.append(capsys.readouterr().out.strip())
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        (place / "witness.toml").write_text(
-            f'name = "{name}.example/witness"\nkeys = ["witness.pem", "witness-ml-dsa.pem"]\n'
-            f'listen = "127.0.0.1:{port}"\nstate = "state"\nlogs = ["{LOG.vkey}"]\n'
-        )
-        made.append(Member(place, name, port, [CosignerKey.parse(each) for each in said]))
+        made.append(make_member(tmp_path, name, LOG.vkey))
         return made[-1]
 
     yield make

@@ -20,6 +20,7 @@ class Walked:
 
     def __init__(self, decided, outcome=DISCLOSED, settled=None):
         self.steps = []
+        self.unwitnessed = False
         self.decided = decided
         self.settled = settled or decided
         self.outcome = outcome
@@ -36,6 +37,11 @@ class Walked:
 
     def require_usable(self):
         pass
+
+    def require_witnessed(self, *, detail):
+        assert detail
+        if self.unwitnessed:
+            raise AuditLogUnavailable(Unavailable.UNWITNESSED, "too far")
 
     async def __call__(self, decided):
         assert decided is self.decided
@@ -86,3 +92,22 @@ async def test_where_nothing_is_known_to_be_recorded_nothing_is_given_back():
     with pytest.raises(AuditLogUnavailable):
         await walked.exchange()
     assert walked.steps == ["settle", "fetch", "record"]
+
+
+@pytest.mark.parametrize("decision", [PLAIN, ALL, DENIED, REFERRED])
+async def test_without_witnesses_nothing_is_read_and_what_was_reserved_is_given_back(decision):
+    walked = Walked(decided(decision))
+    walked.unwitnessed = True
+    with pytest.raises(AuditLogUnavailable, match="too far"):
+        await walked.exchange()
+    ended = [step for step in walked.steps if step != "settle"]
+    assert [step[0] for step in ended] == (["ended"] if decided(decision).unsettled else [])
+    assert not any(isinstance(step[1], Disclosure) for step in ended)
+
+
+async def test_what_two_officers_opened_is_answered_all_the_same():
+    opened = structs.replace(PLAIN, grant="break-glass.1", ruling="1")
+    walked = Walked(decided(opened))
+    walked.unwitnessed = True
+    await walked.exchange()
+    assert walked.steps[:3] == ["settle", "fetch", "record"]

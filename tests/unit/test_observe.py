@@ -21,6 +21,7 @@ from sharegate.model.signed import Fault
 from sharegate.observe import (
     AuditLogState,
     Committed,
+    Cosignatures,
     Exchanged,
     IssuerKeys,
     Lifecycle,
@@ -41,6 +42,7 @@ from sharegate.observe import (
     Stage,
     Throttled,
     WitnessAnswered,
+    WitnessFailed,
     WitnessState,
     both,
 )
@@ -71,6 +73,21 @@ SEEN = [
     ),
     (ReferralsListed(), {"sharegate_referrals_listed_total": 1}, None),
     (WitnessAnswered(Status.STALE), {'sharegate_witness_answers_total{status="409"}': 1}, None),
+    (
+        Cosignatures(age=2.5, unseen=7),
+        {"sharegate_quorum_age_seconds": 2.5, "sharegate_unwitnessed_entries": 7},
+        None,
+    ),
+    (
+        WitnessFailed("a", usable=False, detail="TimeoutError"),
+        {'sharegate_witness_failing{witness="a"}': 1},
+        logging.WARNING,
+    ),
+    (
+        WitnessFailed("a", usable=True, detail="cosigns"),
+        {'sharegate_witness_failing{witness="a"}': 0},
+        logging.INFO,
+    ),
     (WitnessState(usable=True, detail="evidence"), {}, logging.INFO),
     (WitnessState(usable=False, detail="forgotten"), {}, logging.WARNING),
     (ReviewsOverdue(2), {"sharegate_break_glass_overdue": 2}, None),
@@ -250,7 +267,7 @@ def test_the_only_labels_are_of_closed_lists_or_of_the_configuration():
     for seen, _, _ in SEEN:
         metrics(seen)
     assert label_names(series(registry)) == {
-        "reason", "stage", "le", "source", "kind", "step", "fault", "status",
+        "reason", "stage", "le", "source", "kind", "step", "fault", "status", "witness",
     }  # fmt: skip
     assert get_type_hints(RulesRefused)["fault"] is Fault
     assert get_type_hints(SettlingFailed)["step"] is Settling
@@ -293,4 +310,5 @@ def test_no_observation_has_a_field_for_who_asked_or_about_whom():
     assert names == {
         "reason", "rows", "seconds", "entries", "size", "at", "usable", "what", "detail", "source",
         "kind", "rule_set", "grants", "step", "fault", "place", "count", "status",
+        "age", "unseen", "witness",
     }  # fmt: skip

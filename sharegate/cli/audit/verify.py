@@ -4,13 +4,14 @@ import argparse
 import asyncio
 from typing import Final
 
-from sharegate.app import MEMORY_FILE, audit_log_logins, load_signing_key
+from sharegate.app import audit_log_logins, load_signing_key
 from sharegate.audit.chain import Fault, Verifier
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.consortium.memory import SignerMemory
+from sharegate.consortium.signed_log import MEMORY_FILE
 from sharegate.errors import LogDiverged, ShareGateError
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings

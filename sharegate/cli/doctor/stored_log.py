@@ -1,12 +1,12 @@
 """Checks of the log that is stored: its name, its newest checkpoint, the signer's memory of it."""
 
-from sharegate.app import MEMORY_FILE
 from sharegate.audit.checkpoint import open_checkpoint
 from sharegate.audit.note import SignerKey, VerifierKey
 from sharegate.audit.tree import leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.doctor.finding import BROKEN, Finding, ok, unreachable, warn, wrong
 from sharegate.consortium.memory import LogState, SignerMemory
+from sharegate.consortium.signed_log import MEMORY_FILE
 from sharegate.errors import LogDiverged
 from sharegate.record.reader import PostgresReader
 from sharegate.settings import AuditLogSettings

@@ -284,8 +284,17 @@ def test_a_grant_may_demand_a_signature(tmp_path):
     assert decide(tmp_path, grant(), known=Known.CHANNEL).grant == "g1"
 
 
+def test_a_grant_may_demand_that_witnesses_cosign(tmp_path):
+    permit = decide(tmp_path, grant(assurance="cosigned"))
+    assert permit.cosigned
+    assert not decide(tmp_path, grant(assurance="signed")).cosigned
+    denied = decide(tmp_path, grant(assurance="cosigned"), known=Known.CHANNEL)
+    assert denied.reason is Reason.ASSURANCE
+
+
 def test_what_this_gateway_cannot_give_is_not_passed_over(tmp_path):
-    denied = decide(tmp_path, grant(assurance="cosigned"))
+    rules = load_rule_set(write(tmp_path, None, grant(assurance="cosigned")), DEPARTMENTS)
+    denied = Authorize(rules, witnessed=False)(identified(body(), "beta")).decision
     assert denied.reason is Reason.UNDECIDABLE
     assert denied.detail == "The grant demands witnesses, and this gateway has none."
     assert Assurance.COSIGNED.value == "cosigned"

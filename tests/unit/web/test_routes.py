@@ -37,7 +37,7 @@ class Walk:
     async def refuse(self, arrived, detail):
         return await self.exchange(arrived, receipt=False)
 
-    async def receipt(self, arrived, exchange_id):
+    async def receipt(self, arrived, exchange_id, *, cosigned=False):
         return await self.exchange(arrived, receipt=False)
 
 

@@ -1,0 +1,272 @@
+"""A gateway and its four witnesses: receipts they vouch for, and what happens when they do not."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+from dataclasses import replace
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from sharegate.audit import receipt as receipts
+from sharegate.audit.note import VerifierKey
+from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
+from sharegate.audit.tree import leaf_hash
+from sharegate.cli.call import prepare, send, signed
+from sharegate.cli.demo.stage import sign_everything
+from tests.integration.audit_database import ask, until
+from tests.integration.witnessed_site import Witnesses, witnessed
+
+
+@pytest.fixture
+def witnesses(site, tmp_path_factory):
+    made = Witnesses(tmp_path_factory.mktemp("witnesses"), site.log_key)
+    yield made
+    made.stop()
+
+
+async def fetched(site, exchange_id, query="min=cosigned", gateway=None):
+    """The receipt of one's own exchange, asked for as `sharegate call` asks."""
+    caller = site.caller("civil-affairs", gateway)
+    return await send(signed(caller, "GET", f"/v1/receipts/{exchange_id}", query, b""))
+
+
+def checked(site, quorum_file, reply):
+    """What an auditor with a laptop, the quorum file and no network finds in a receipt."""
+    quorum = read_quorum(quorum_file.read_bytes())
+    receipt = receipts.parse(reply.body)
+    log_key = VerifierKey.parse(site.log_key)
+    receipts.verify(receipt, leaf_hash(receipt.extra), [log_key], log_key.name)
+    found = open_cosigned(receipt.checkpoint_note, quorum)
+    require_quorum(found, quorum)
+    return found
+
+
+def metric(gateway, name):
+    import urllib.request
+
+    text = urllib.request.urlopen(f"{gateway.admin_url}/metrics", timeout=5).read().decode()
+    return {
+        line.rpartition(" ")[0].removeprefix(name): float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith(name)
+    }
+
+
+async def test_a_receipt_is_upgraded_to_what_a_quorum_has_cosigned(site, witnesses):
+    gateway = site.gateway()
+    quorum = witnesses.quorum_file()
+    witnessed(gateway, quorum)
+    witnesses.start()
+    gateway.start()
+    reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+    assert reply.status == 200
+    upgraded = await fetched(site, reply.exchange_id)
+    assert upgraded.status == 200
+    found = checked(site, quorum, upgraded)
+    assert found.checkpoint.size > receipts.parse(upgraded.body).index
+    leaf = len(receipts.parse(upgraded.body).extra)
+    print(f"\nreceipt with {len(found.times)} cosignatures: {len(upgraded.body)} bytes, "
+          f"{leaf} of them the leaf")  # fmt: skip
+    plain = await fetched(site, reply.exchange_id, query="")
+    assert receipts.parse(plain.body).extra == receipts.parse(upgraded.body).extra
+    wrong = await fetched(site, reply.exchange_id, query="min=witnessed")
+    assert wrong.status == 400
+    assert metric(gateway, "sharegate_quorum_age_seconds")[""] < 60
+    assert metric(gateway, "sharegate_witness_failing") == {}
+
+
+async def test_an_answer_that_demands_witnesses_waits_for_them(site, witnesses):
+    grants = site.policies / "housing" / "grants.csv"
+    rows = [line.split(",") for line in grants.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        if row[0] == "housing-001":
+            row[rows[0].index("assurance")] = "cosigned"
+    grants.write_text("".join(",".join(row) + "\n" for row in rows), encoding="utf-8")
+    sign_everything(site.place)
+    gateway, alone = site.gateway(), site.gateway()
+    quorum = witnesses.quorum_file()
+    witnessed(gateway, quorum)
+    witnesses.start()
+    gateway.start()
+    reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+    assert reply.status == 200
+    found = checked(site, quorum, replace(reply, body=reply.receipt))
+    assert found.checkpoint.size > receipts.parse(reply.receipt).index
+    assert gateway.stop() == 0
+    alone.start()  # the same log, without witnesses
+    reply = await send(prepare(site.caller("civil-affairs", alone), site.properties()))
+    assert json.loads(reply.body)["type"] == "urn:sharegate:problem:undecidable"
+
+
+async def test_one_dead_one_lying_and_the_log_goes_on(site, witnesses):
+    """Of four: one is dead; one answers with what is no cosignature, then with 422 for all."""
+    gateway = site.gateway()
+
+    async def lie(request):
+        await request.read()
+        if len(lies) % 2:
+            lies.append(web.Response(status=422, text="no"))
+        else:
+            lies.append(web.Response(text="— d.example/witness AAAAAAAAAAAA\n"))
+        return lies[-1]
+
+    lies = []
+    async with served(lie) as liar:
+        quorum = witnesses.quorum_file({"d": liar})
+        witnessed(gateway, quorum)
+        witnesses.start()
+        await asyncio.to_thread(gateway.start)
+        witnesses.members[3].stop(signal.SIGKILL)
+        first = await send(prepare(site.caller("civil-affairs"), site.properties()))
+        found = checked(site, quorum, await fetched(site, first.exchange_id))
+        assert set(found.times) == {"a", "b", "c"}
+        witnesses.members[2].stop(signal.SIGKILL)  # now a quorum is out of reach
+        second = await send(prepare(site.caller("civil-affairs"), site.properties()))
+        assert second.status == 200  # for a while it goes on, and says so
+        late = await fetched(site, second.exchange_id)
+        assert (late.status, json.loads(late.body)["detail"]) == (
+            503, "the witnesses have not cosigned this entry yet; nothing was released.",
+        )  # fmt: skip
+
+        async def told():
+            failing = await asyncio.to_thread(metric, gateway, "sharegate_witness_failing")
+            return failing.get('{witness="c"}') == 1 and failing.get('{witness="d"}') == 1
+
+        await until(told)
+        witnesses.members[2].start()
+        again = await fetched(site, second.exchange_id)
+        assert set(checked(site, quorum, again).times) == {"a", "b", "c"}
+    assert len(lies) > 1
+    assert gateway.readiness()[0] == 200
+    assert gateway.stop() == 0
+
+
+@contextlib.asynccontextmanager
+async def served(answer):
+    application = web.Application()
+    application.router.add_route("*", "/{anything:.*}", answer)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_slow_witness_holds_nobody_up(site, witnesses):
+    gateway = site.gateway()
+    asked = asyncio.Event()
+
+    async def sleep(request):
+        await request.read()
+        asked.set()
+        await asyncio.sleep(60)
+        return web.Response(status=500)
+
+    async with served(sleep) as slow:
+        quorum = witnesses.quorum_file({"a": slow})
+        witnessed(gateway, quorum)
+        witnesses.start()
+        await asyncio.to_thread(gateway.start)
+        for _ in range(3):
+            reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+            found = checked(site, quorum, await fetched(site, reply.exchange_id))
+            assert set(found.times) == {"b", "c", "d"}
+        assert asked.is_set()
+        assert await asyncio.to_thread(gateway.stop) == 0
+
+
+async def test_a_gateway_that_no_quorum_ever_saw_answers_nobody(site, witnesses):
+    gateway = site.gateway()
+    witnessed(gateway, witnesses.quorum_file())
+    gateway.start(ready=False)
+
+    async def unwitnessed():
+        status, body = await asyncio.to_thread(gateway.readiness)
+        return status == 503 and "unwitnessed" in body
+
+    await until(unwitnessed)
+    reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+    assert (reply.status, json.loads(reply.body)["type"]) == (
+        503, "urn:sharegate:problem:audit-unavailable",
+    )  # fmt: skip
+    leaves = await ask(site.audit_dsn(), "select leaf from sharegate.entry")
+    assert not any(b'"kind":"release"' in row["leaf"] for row in leaves)
+    witnesses.start()
+    await asyncio.to_thread(gateway.wait_until_ready)
+    reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+    assert reply.status == 200
+
+
+async def test_a_log_that_was_rolled_back_with_all_its_memory_is_stopped_by_its_witnesses(
+    site, witnesses
+):
+    """The database and the signer's memory restored from one backup: only others know better."""
+    gateway, restored = site.gateway(), site.gateway()
+    quorum = witnesses.quorum_file()
+    witnessed(gateway, quorum)
+    witnessed(restored, quorum)
+    witnesses.start()
+    gateway.start()
+    caller = site.caller("civil-affairs")
+    assert (await send(prepare(caller, site.properties()))).status == 200
+    assert gateway.stop() == 0
+    state, name = site.place / "state", site.audit_database
+    shutil.copytree(state, site.place / "backup")
+    await ask(site.server.dsn(), f"create database {name}_backup template {name}")
+    gateway.start()
+    late = await send(prepare(caller, site.properties()))
+    found = checked(site, quorum, await fetched(site, late.exchange_id))
+    assert gateway.stop() == 0
+    await ask(site.server.dsn(), f"alter database {name} rename to {name}_lost")
+    await ask(site.server.dsn(), f"alter database {name}_backup rename to {name}")
+    shutil.rmtree(state)
+    shutil.copytree(site.place / "backup", state)
+    restored.start(ready=False)
+    # It does not even start; and it names what it is behind.
+    assert await asyncio.to_thread(restored.process.wait, 30) == 1
+    said = restored.output.read_text(encoding="utf-8")
+    assert "the log is behind" in said
+    assert f"holds a checkpoint of {found.checkpoint.size}" in said
+    (evidence,) = (state / "evidence").iterdir()
+    assert open_cosigned(evidence.read_bytes(), read_quorum(quorum.read_bytes()))
+    await ask(site.server.dsn(), f"drop database {name}_lost with (force)")
+
+
+async def test_without_witnesses_there_is_no_such_receipt(site):
+    gateway = site.gateway()
+    gateway.start()
+    reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+    refused = await fetched(site, reply.exchange_id)
+    assert refused.status == 503
+    assert "without witnesses" in json.loads(refused.body)["detail"]
+
+
+async def test_a_quorum_file_of_another_log_is_refused(site, witnesses, tmp_path):
+    gateway = site.gateway()
+    file = tmp_path / "quorum"
+    file.write_text("quorum none\n")
+    witnessed(gateway, file)
+    gateway.start(ready=False)
+    assert await asyncio.to_thread(gateway.process.wait, 30) == 1
+    assert "does not list the key" in gateway.output.read_text(encoding="utf-8")
+
+
+async def test_anyone_sees_at_a_witness_what_it_has_cosigned(site, witnesses):
+    from sharegate.consortium.witness_memory import origin_hash
+
+    gateway = site.gateway()
+    quorum = witnesses.quorum_file()
+    witnessed(gateway, quorum)
+    witnesses.start()
+    gateway.start()
+    origin = site.log_key.partition("+")[0]
+    url = f"{witnesses.members[0].url}/{origin_hash(origin)}/checkpoint"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        found = open_cosigned(await answer.read(), read_quorum(quorum.read_bytes()))
+    assert set(found.times) == {"a"}
