@@ -216,7 +216,7 @@ class Cosigning:
             shown.lines[worker.witness.name] = await self._cosigned(worker, shown)
         except LogDiverged as diverged:
             self._signer.freeze(str(diverged))
-        except (_Failed, AuditLogUnavailable, aiohttp.ClientError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it sent, it is asked again
             kind = str(error) if isinstance(error, _Failed) else type(error).__name__
             if not worker.failing:
                 worker.failing = True
@@ -251,9 +251,9 @@ class Cosigning:
                 await self._hear_out(worker)
             if known is None:
                 raise _Failed(f"answers {status}")
-            worker.size = known
             if known > size:
                 raise _Failed("is further than what it is shown")
+            worker.size = known
         raise _Failed("does not say where it is")
 
     async def _hear_out(self, worker: _Worker) -> None:

@@ -11,12 +11,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from sharegate.audit import checkpoint, note
 from sharegate.audit import receipt as receipts
-from sharegate.audit.note import VerifierKey
+from sharegate.audit.checkpoint import Checkpoint
+from sharegate.audit.note import Note, Signature, SignerKey, VerifierKey
 from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
 from sharegate.audit.tree import leaf_hash
 from sharegate.cli.call import prepare, send, signed
 from sharegate.cli.demo.stage import sign_everything
+from sharegate.consortium.witness_memory import origin_hash
+from sharegate.private_keys import load_ed25519
 from tests.integration.audit_database import ask, until
 from tests.integration.witnessed_site import Witnesses, witnessed
 
@@ -103,18 +107,26 @@ async def test_an_answer_that_demands_witnesses_waits_for_them(site, witnesses):
 
 
 async def test_one_dead_one_lying_and_the_log_goes_on(site, witnesses):
-    """Of four: one is dead; one answers with what is no cosignature, then with 422 for all."""
+    """Of four: one is dead, and one refuses, or cosigns in name only, or claims to be further."""
     gateway = site.gateway()
+    posing = Signature("d.example/witness", witnesses.members[3].keys[0].key_id, b"\0" * 72)
+    ahead = checkpoint.encode(Checkpoint(gateway_origin(site), 10**6, bytes(32)))
+    lies = []
 
     async def lie(request):
         await request.read()
-        if len(lies) % 2:
-            lies.append(web.Response(status=422, text="no"))
-        else:
-            lies.append(web.Response(text="— d.example/witness AAAAAAAAAAAA\n"))
-        return lies[-1]
+        if request.method == "GET":  # a later checkpoint, that the log never signed
+            return web.Response(body=note.encode(Note(ahead, (posing,))))
+        answers = (
+            {"status": 422, "text": "no"},
+            {"text": posing.line},
+            {"text": "what?"},
+            {"status": 409, "text": "1000000\n"},
+            {"status": 409, "body": b"1000000\n", "headers": {"Content-Type": "text/x.tlog.size"}},
+        )
+        lies.append(answers[len(lies) % len(answers)])
+        return web.Response(**lies[-1])
 
-    lies = []
     async with served(lie) as liar:
         quorum = witnesses.quorum_file({"d": liar})
         witnessed(gateway, quorum)
@@ -140,7 +152,11 @@ async def test_one_dead_one_lying_and_the_log_goes_on(site, witnesses):
         witnesses.members[2].start()
         again = await fetched(site, second.exchange_id)
         assert set(checked(site, quorum, again).times) == {"a", "b", "c"}
-    assert len(lies) > 1
+
+        async def lied_twice():
+            return len(lies) > 10
+
+        await asyncio.wait_for(asks_until(site, lied_twice), 60)
     assert gateway.readiness()[0] == 200
     assert gateway.stop() == 0
 
@@ -156,6 +172,51 @@ async def served(answer):
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+def gateway_origin(site):
+    return site.log_key.partition("+")[0]
+
+
+@pytest.mark.parametrize("ahead", [0, 1000])
+async def test_what_the_log_signed_elsewhere_stops_it(site, witnesses, ahead):
+    """Whoever has the key signs another history and shows it to a witness: the gateway freezes."""
+    gateway = site.gateway()
+    quorum = witnesses.quorum_file()
+    witnessed(gateway, quorum)
+    witnesses.start()
+    gateway.start()
+    reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+    seen = checked(site, quorum, await fetched(site, reply.exchange_id)).checkpoint
+    one = witnesses.members[0]
+    one.stop(signal.SIGKILL)
+    # The witness forgets, and is led onto another branch.
+    key = SignerKey(seen.origin, load_ed25519(site.place / "keys" / "log.pem"))
+    forked = checkpoint.sign(Checkpoint(seen.origin, seen.size + ahead, b"f" * 32), key)
+    (file,) = (one.place / "state").glob("*.note")
+    file.write_bytes(forked)
+    one.start()
+
+    async def frozen():
+        status, body = await asyncio.to_thread(gateway.readiness)
+        return status == 503 and "frozen" in body
+
+    await asyncio.wait_for(asks_until(site, frozen), 60)
+    refused = await send(prepare(site.caller("civil-affairs"), site.properties()))
+    assert refused.status == 503
+    (evidence,) = (site.place / "state" / "evidence").iterdir()
+    assert evidence.read_bytes() == forked
+    gateway.stop()
+    gateway.start(ready=False)  # nor does a restart help
+    assert await asyncio.to_thread(gateway.process.wait, 30) == 1
+    assert "witness a holds" in gateway.output.read_text(encoding="utf-8")
+
+
+async def asks_until(site, condition):
+    """Keep the log growing, so that the witnesses are shown something new."""
+    while not await condition():
+        await send(prepare(site.caller("civil-affairs"), site.properties()))
+        await asyncio.sleep(0.1)
 
 
 async def test_a_slow_witness_holds_nobody_up(site, witnesses):
@@ -258,15 +319,12 @@ async def test_a_quorum_file_of_another_log_is_refused(site, witnesses, tmp_path
 
 
 async def test_anyone_sees_at_a_witness_what_it_has_cosigned(site, witnesses):
-    from sharegate.consortium.witness_memory import origin_hash
-
     gateway = site.gateway()
     quorum = witnesses.quorum_file()
     witnessed(gateway, quorum)
     witnesses.start()
     gateway.start()
-    origin = site.log_key.partition("+")[0]
-    url = f"{witnesses.members[0].url}/{origin_hash(origin)}/checkpoint"
+    url = f"{witnesses.members[0].url}/{origin_hash(gateway_origin(site))}/checkpoint"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         found = open_cosigned(await answer.read(), read_quorum(quorum.read_bytes()))
     assert set(found.times) == {"a"}
