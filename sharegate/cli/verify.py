@@ -13,6 +13,7 @@ from typing import Final
 from sharegate.audit import receipt as tlog_proof
 from sharegate.audit.chain import parse_leaf
 from sharegate.audit.note import VerifierKey
+from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
 from sharegate.audit.tree import leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs
@@ -52,6 +53,12 @@ def add_to(verbs: Verbs) -> None:
         metavar="VKEY|FILE",
         help=f"the log's public key; default: the file {LOG_KEY_FILE} beside the receipt",
     )
+    parser.add_argument(
+        "--quorum",
+        type=Path,
+        metavar="FILE",
+        help="a quorum file: enough of these witnesses must have cosigned too",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -79,6 +86,31 @@ def verify_answer(answer: bytes, receipt: bytes, log_key: str) -> Verified:
     except (Malformed, Unproven, ValueError) as error:
         raise NotVerified(str(error)) from error
     return Verified(key.name, parsed.index, checkpoint.size, entry)
+
+
+def verify_witnessed(receipt: bytes, quorum_file: Path) -> str:
+    """Check that enough witnesses have cosigned what a receipt leads to; say which, and when.
+
+    Args:
+        receipt: One that was verified.
+        quorum_file: A C2SP tlog-policy, from a source one trusts.
+
+    Raises:
+        NotVerified: They have not, or the file is none.
+    """
+    try:
+        quorum = read_quorum(quorum_file.read_bytes())
+        cosigned = open_cosigned(tlog_proof.parse(receipt).checkpoint_note, quorum)
+        require_quorum(cosigned, quorum)
+    except OSError as error:
+        raise NotVerified(f"{error.filename}: {error.strerror}") from error
+    except (Malformed, Unproven) as error:
+        raise NotVerified(str(error)) from error
+    said = (
+        f"{name} ({datetime.fromtimestamp(at, UTC).isoformat()})"
+        for name, at in sorted(cosigned.times.items())
+    )
+    return f"cosigned by {', '.join(said)}"
 
 
 def describe(verified: Verified) -> str:
@@ -122,7 +154,11 @@ def _run(chosen: argparse.Namespace) -> int:
     except OSError as error:
         raise NotVerified(f"{error.filename}: {error.strerror}") from error
     log_key = read_log_key(chosen.log_key, chosen.receipt)
-    print(describe(verify_answer(answer, receipt, log_key)))
+    verified = verify_answer(answer, receipt, log_key)
+    witnesses = None if chosen.quorum is None else verify_witnessed(receipt, chosen.quorum)
+    print(describe(verified))
+    if witnesses is not None:
+        print(f"  {witnesses}")
     return 0
 
 

@@ -19,6 +19,7 @@ from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
 from sharegate.audit.tree import leaf_hash
 from sharegate.cli.call import prepare, send, signed
 from sharegate.cli.demo.stage import sign_everything
+from sharegate.cli.main import main
 from sharegate.consortium.witness_memory import origin_hash
 from sharegate.private_keys import load_ed25519
 from tests.integration.audit_database import ask, until
@@ -49,6 +50,25 @@ def checked(site, quorum_file, reply):
     return found
 
 
+async def offline(site, gateway, reply, quorum):
+    """The commands of a department: fetch the better receipt, and check it with the files alone."""
+    caller = gateway.config.parent / "callers" / "civil-affairs.toml"
+    store = site.caller("civil-affairs").store
+    fetch = ["receipt", reply.exchange_id, "--as", str(caller)]
+    answer, kept = store / "answer.json", store / f"{reply.exchange_id}.tlog-proof"
+    check = ["verify", str(answer), str(kept), "--quorum", str(quorum)]
+    assert await asyncio.to_thread(main, fetch) == 0
+    answer.write_bytes(reply.body)
+    assert main(check) == 1  # the log alone vouches for it
+    assert await asyncio.to_thread(main, [*fetch, "--cosigned"]) == 0
+    assert main(check) == 0
+    quorum.rename(quorum.with_suffix(".away"))
+    assert main(check) == 1
+    quorum.with_suffix(".away").rename(quorum)
+    unknown = ["receipt", "0199d3a2-7c1e-7b60-9f4e-2a6d1c0b8e57", "--as", str(caller)]
+    assert await asyncio.to_thread(main, unknown) == 1
+
+
 def metric(gateway, name):
     import urllib.request
 
@@ -72,11 +92,13 @@ async def test_a_receipt_is_upgraded_to_what_a_quorum_has_cosigned(site, witness
     assert upgraded.status == 200
     found = checked(site, quorum, upgraded)
     assert found.checkpoint.size > receipts.parse(upgraded.body).index
+    assert len(upgraded.body) <= 2560
     leaf = len(receipts.parse(upgraded.body).extra)
     print(f"\nreceipt with {len(found.times)} cosignatures: {len(upgraded.body)} bytes, "
           f"{leaf} of them the leaf")  # fmt: skip
     plain = await fetched(site, reply.exchange_id, query="")
     assert receipts.parse(plain.body).extra == receipts.parse(upgraded.body).extra
+    await offline(site, gateway, reply, quorum)
     wrong = await fetched(site, reply.exchange_id, query="min=witnessed")
     assert wrong.status == 400
     assert metric(gateway, "sharegate_quorum_age_seconds")[""] < 60
