@@ -21,6 +21,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sharegate.cli.call import prepare, send
+from tests.integration.witnessed_site import Witnesses, witnessed
 from tests.postgres import on_a_thread
 from tests.site import free_port, site_on
 
@@ -104,10 +105,15 @@ def run(*command, cwd=None):
 
 
 @pytest.fixture(scope="module")
-def busy_gateway(postgres):
-    """A gateway that has had exchanges of every kind, and goes on having them when told."""
-    with site_on(postgres) as site:
+def busy_gateway(postgres, tmp_path_factory):
+    """A gateway that has had exchanges of every kind, with four witnesses of which one is dead."""
+    with site_on(postgres) as site, contextlib.ExitStack() as stack:
         gateway = site.gateway()
+        witnesses = Witnesses(tmp_path_factory.mktemp("witnesses"), site.log_key)
+        stack.callback(witnesses.stop)
+        witnessed(gateway, witnesses.quorum_file())
+        witnesses.start()
+        witnesses.members[0].stop()
         config = gateway.config
         text = config.read_text().replace("password-of-tax_gateway", "wrong")
         config.write_text(f"{text}\n[limits]\nunproven_per_minute = {UNPROVEN_BUDGET}\n")
