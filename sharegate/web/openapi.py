@@ -176,12 +176,7 @@ def _exchange() -> Json:
 
 def _choice(name: str, value: str, description: str) -> Json:
     """A parameter of the query that has one value, or is not there."""
-    return {
-        "name": name,
-        "in": "query",
-        "description": description,
-        "schema": {"enum": [value]},
-    }
+    return {"name": name, "in": "query", "description": description, "schema": {"enum": [value]}}
 
 
 def _receipt() -> Json:
