@@ -42,7 +42,8 @@ async def _demo(place: Path, policies: Path, *, once: bool) -> int:
     stage = await build_stage(place, policies, step)
     gateway = GatewayProcess(stage, place / "gateway.log")
     try:
-        step("starting the gateway")
+        step("starting four members' witnesses, and the gateway")
+        await stage.consortium.start()
         await gateway.start()
         step("ready")
         people = people_of_the_story(invent_town())
@@ -55,6 +56,7 @@ async def _demo(place: Path, policies: Path, *, once: bool) -> int:
         return 0
     finally:
         await gateway.stop()
+        await stage.consortium.stop()
         await stage.server.stop()
 
 

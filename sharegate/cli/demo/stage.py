@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-import socket
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -14,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharegate.audit.note import SignerKey
 from sharegate.cli.demo.departments import build_departments
+from sharegate.cli.demo.ports import kept_port
+from sharegate.cli.demo.witnesses import Consortium, build_consortium
 from sharegate.cli.keys import new_detail_key, new_signing_key
 from sharegate.cli.policy.sign import sign_policies
 from sharegate.cli.registry import sign_registry
@@ -75,6 +76,7 @@ class Stage:
         config: The gateway's settings file.
         callers: Each department's settings for `sharegate call`.
         keys: The folder of everybody's private keys.
+        consortium: The members' witnesses, not started.
         log_key: The log's public key.
     """
 
@@ -82,6 +84,7 @@ class Stage:
     config: Path
     callers: dict[str, Path]
     keys: Path
+    consortium: Consortium
     log_key: str
     exchange_url: str
     admin_url: str
@@ -113,12 +116,13 @@ async def build_stage(place: Path, policies: Path, say: Callable[[str], None]) -
         await server.stop()
         raise
     say("making keys, officers' tokens, the registry and the settings")
-    exchange, admin = _port(place / "exchange.port"), _port(place / "admin.port")
+    exchange, admin = kept_port(place / "exchange.port"), kept_port(place / "admin.port")
     log_key = SignerKey(ORIGIN, _signing_key(place / "keys" / "log.pem")).vkey
     write_registry(place, _auditor(place / "keys"))
     copy_policies(policies, place / "policies")
     sign_everything(place)
     _index_key(place / "keys" / "index.key")
+    consortium = build_consortium(place, log_key)
     config = write_settings(
         place,
         policies=place / "policies",
@@ -126,12 +130,14 @@ async def build_stage(place: Path, policies: Path, say: Callable[[str], None]) -
         audit_dsns=audit_dsns,
         sources=sources,
         projection=provisioned_search(server.dsn, DATABASE),
+        quorum=consortium.quorum,
     )
     return Stage(
         server=server,
         config=config,
         callers={name: write_caller(place, name, exchange, log_key) for name in DEPARTMENTS},
         keys=place / "keys",
+        consortium=consortium,
         log_key=log_key,
         exchange_url=f"http://127.0.0.1:{exchange}",
         admin_url=f"http://127.0.0.1:{admin}",
@@ -146,6 +152,7 @@ def write_settings(
     audit_dsns: tuple[str, str],
     sources: Mapping[str, str],
     projection: tuple[str, str] | None = None,
+    quorum: Path | None = None,
 ) -> Path:
     """Write the gateway's settings file, and give its path.
 
@@ -156,6 +163,7 @@ def write_settings(
         audit_dsns: To append to the audit log, and to read it.
         sources: By name.
         projection: To fill what auditors search, and to search it; there is none by default.
+        quorum: The quorum file; without, the log has no witnesses.
     """
     exchange, admin = ports
     append_dsn, read_dsn = audit_dsns
@@ -164,9 +172,9 @@ def write_settings(
         f'"{SignerKey(name, _signing_key(place / "keys" / f"{name}.pem")).vkey}"'
         for name in ADMINISTRATORS
     )
-    index = ""
+    index = "" if quorum is None else f'quorum = "{quorum}"\n'
     if projection is not None:
-        index = 'index_key = "keys/index.key"\n'
+        index += 'index_key = "keys/index.key"\n'
         tables += f'\n[projection]\ndsn = "{projection[0]}"\nsearch_dsn = "{projection[1]}"\n'
     config = place / "gateway.toml"
     config.touch(mode=0o600)
@@ -296,19 +304,3 @@ def _index_key(file: Path) -> None:
     if not file.exists():
         file.touch(mode=0o600)
         file.write_bytes(secrets.token_bytes(32))
-
-
-def _port(file: Path) -> int:
-    """The port used last time, if it is still free; else a free one."""
-    wanted = int(file.read_text(encoding="ascii")) if file.exists() else 0
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            probe.close()
-            file.unlink()
-            return _port(file)
-        port: int = probe.getsockname()[1]
-    file.write_text(str(port), encoding="ascii")
-    return port

@@ -13,14 +13,20 @@ from typing import Final
 import asyncpg
 from aiohttp import ClientError, ClientSession
 
+from sharegate.audit import fork
 from sharegate.audit.chain import Fault
+from sharegate.audit.checkpoint import Checkpoint, open_checkpoint, sign
+from sharegate.audit.note import SignerKey
 from sharegate.audit.receipt import parse
+from sharegate.audit.witnessing import Status, Submission, encode
 from sharegate.cli.audit import verify_log
-from sharegate.cli.call import Reply, keep, load_caller, prepare, send
-from sharegate.cli.demo.stage import AUDITOR, DEPARTMENTS, Stage
+from sharegate.cli.call import Reply, keep, load_caller, prepare, send, signed
+from sharegate.cli.demo.stage import AUDITOR, DEPARTMENTS, ORIGIN, Stage
 from sharegate.cli.demo.town import StoryPeople
-from sharegate.cli.verify import NotVerified, describe, verify_answer
+from sharegate.cli.verify import NotVerified, describe, verify_answer, verify_witnessed
+from sharegate.consortium.witness_memory import WitnessMemory
 from sharegate.errors import ShareGateError
+from sharegate.private_keys import load_ed25519
 from sharegate.record.migrate import DATABASE
 from sharegate.settings import load_settings
 
@@ -88,8 +94,10 @@ class Story:
         answer, receipt = await self._permitted()
         await self._refused()
         await self._audited(receipt)
+        await self._vouched_for(receipt)
         await self._verified_offline(answer, receipt)
         await self._tampered()
+        await self._forked()
 
     async def _permitted(self) -> tuple[Path, Path]:
         self.say("\n1. Civil affairs asks housing what property an allowance applicant owns.")
@@ -173,13 +181,23 @@ class Story:
         for line in lines:
             self.say(f"   {line}")
 
+    async def _vouched_for(self, receipt: Path) -> None:
+        self.say("\n8. The receipt is fetched again, as four members' witnesses vouch for it.")
+        caller = load_caller(self.stage.callers["civil-affairs"])
+        path = f"/v1/receipts/{receipt.stem}"
+        reply = self._expect(await send(signed(caller, "GET", path, "min=cosigned", b"")), 200)
+        receipt.write_bytes(reply.body)
+        self.say(f"   {len(reply.body)} bytes, under a checkpoint that a quorum has cosigned")
+
     async def _verified_offline(self, answer: Path, receipt: Path) -> None:
-        self.say("\n8. The gateway is stopped. Answer, receipt and the log's key are enough:")
+        self.say("\n9. The gateway is stopped. Answer, receipt and the keys are enough:")
         code = await self.gateway.stop()
         if code != 0:
             raise StoryFailed(f"the gateway ended with {code}")
         proven = verify_answer(answer.read_bytes(), receipt.read_bytes(), self.stage.log_key)
         self.say("   " + describe(proven).replace("\n", "\n   "))
+        quorum = self.stage.consortium.quorum
+        self.say(f"     {verify_witnessed(receipt.read_bytes(), quorum)}")
         changed = answer.read_bytes().replace(b'"rows":[{', b'"rows":[ {', 1)
         try:
             verify_answer(changed, receipt.read_bytes(), self.stage.log_key)
@@ -193,9 +211,9 @@ class Story:
         found = await verify_log(settings)
         if isinstance(found, Fault):
             raise StoryFailed(f"the log is not right before anyone touched it: {found}")
-        self.say(f"9. The whole log is re-hashed: {found} entries, all right.")
+        self.say(f"10. The whole log is re-hashed: {found} entries, all right.")
         index = max(found - 3, 0)
-        self.say(f"10. A database superuser changes who asked in entry {index} …")
+        self.say(f"11. A database superuser changes who asked in entry {index} …")
         admin = await asyncpg.connect(self.stage.server.dsn(DATABASE))
         try:
             leaf = await admin.fetchval("select leaf from sharegate.entry where seq = $1", index)
@@ -212,6 +230,29 @@ class Story:
             self.say("   The exact bytes put back, the log is right again; nothing less mends it.")
         finally:
             await admin.close()
+
+    async def _forked(self) -> None:
+        self.say("12. Whoever has the log's key signs another history, for a member's witness …")
+        key = SignerKey(ORIGIN, load_ed25519(self.stage.keys / "log.pem"))
+        one = self.stage.consortium.witnesses[0]
+        memory = WitnessMemory(one.state)
+        seen = open_checkpoint(memory.recall(ORIGIN) or b"", [key.verifier], ORIGIN)
+        other = sign(Checkpoint(ORIGIN, seen.size, bytes(32)), key)
+        body = encode(Submission(seen.size, (), other))
+        async with (
+            ClientSession() as session,
+            session.post(f"{one.url}/add-checkpoint", data=body) as answer,
+        ):
+            if answer.status != Status.INCONSISTENT:
+                raise StoryFailed(f"the witness answers {answer.status} to a fork")
+            self.say(f"   … which refuses: {(await answer.text()).strip()}")
+        for proof in one.state.glob("evidence/*/*.fork.json"):
+            found = fork.verify(fork.parse(proof.read_bytes()), [key.verifier], ORIGIN)
+            if found.second.root == bytes(32):
+                self.say(f"   and keeps the proof: {found.first.size} entries, and two roots "
+                         "signed over them by one key")  # fmt: skip
+                return
+        raise StoryFailed("the witness kept no proof")
 
     async def _asks(
         self, department: str, status: int, problem: str, question: Mapping[str, object]
