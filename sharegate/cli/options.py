@@ -8,8 +8,8 @@ from typing import TypeAlias
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
-def config_argument(parser: argparse.ArgumentParser) -> None:
+def config_argument(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add the argument that names the settings file."""
     parser.add_argument(
-        "--config", type=Path, required=True, metavar="FILE", help="the settings file (TOML)"
+        "--config", type=Path, required=required, metavar="FILE", help="the settings file (TOML)"
     )

@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import sys
+from pathlib import Path
 from typing import Final
 
 from sharegate.app import audit_log_logins, load_signing_key
@@ -9,10 +11,12 @@ from sharegate.audit.chain import Fault, Verifier
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.cli.audit.sealed import verify_files
 from sharegate.cli.options import Verbs, config_argument
+from sharegate.cli.verify import read_log_key
 from sharegate.consortium.memory import SignerMemory
 from sharegate.consortium.signed_log import MEMORY_FILE
-from sharegate.errors import LogDiverged, ShareGateError
+from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
 
@@ -26,7 +30,13 @@ class LogUnreadable(ShareGateError):
 def add_to(acts: Verbs) -> None:
     """Add the act."""
     act = acts.add_parser("verify", help="re-hash every entry; name the first that is not right")
-    config_argument(act)
+    files = "a log's files (`sharegate seal`), to be verified without network"
+    act.add_argument("files", type=Path, nargs="?", metavar="DIR", help=files)
+    config_argument(act, required=False)
+    act.add_argument("--log-key", metavar="KEY", help="the log's verifier key, or a file of it; "
+                     "with DIR")  # fmt: skip
+    act.add_argument("--quorum", type=Path, metavar="FILE", help="a quorum file: enough witnesses "
+                     "must have cosigned; with DIR")  # fmt: skip
     act.set_defaults(run=_run)
 
 
@@ -70,10 +80,30 @@ async def _verify(settings: AuditLogSettings, reader: PostgresReader) -> Fault |
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    settings = load_settings(chosen.config).audit_log
-    found = asyncio.run(verify_log(settings))
+    if (chosen.files is None) == (chosen.config is None):
+        raise Misconfigured("audit verify", "needs either DIR or --config")
+    if chosen.files is None:
+        settings = load_settings(chosen.config).audit_log
+        return _told(settings.origin, asyncio.run(verify_log(settings)))
+    if chosen.log_key is None:
+        raise Misconfigured("--log-key", "is needed with DIR")
+    try:
+        key = VerifierKey.parse(read_log_key(chosen.log_key, chosen.files).strip())
+    except Malformed as error:
+        raise Misconfigured("--log-key", str(error)) from error
+    return _told(key.name, verify_files(chosen.files, key, chosen.quorum, _progress))
+
+
+def _told(origin: str, found: Fault | int) -> int:
     if isinstance(found, Fault):
-        print(f"NOT RIGHT  {settings.origin}: {found}")
+        print(f"NOT RIGHT  {origin}: {found}")
         return 1
-    print(f"right      {settings.origin}: {found} entries, every hash and every checkpoint agree")
+    print(f"right      {origin}: {found} entries, every hash and every checkpoint agree")
     return 0
+
+
+def _progress(done: int, whole: int) -> None:
+    """A line that is written over, where somebody is looking."""
+    if sys.stderr.isatty():
+        end = "\n" if done == whole else ""
+        print(f"\r{done:,} of {whole:,} entries", end=end, file=sys.stderr, flush=True)

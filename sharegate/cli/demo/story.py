@@ -248,7 +248,7 @@ class Story:
             self.say(f"   … which refuses: {(await answer.text()).strip()}")
         for proof in one.state.glob("evidence/*/*.fork.json"):
             found = fork.verify(fork.parse(proof.read_bytes()), [key.verifier], ORIGIN)
-            if found.second.root == bytes(32):
+            if found.second.size == seen.size:
                 self.say(f"   and keeps the proof: {found.first.size} entries, and two roots "
                          "signed over them by one key")  # fmt: skip
                 return
