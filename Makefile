@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench faults mutants clean
+.PHONY: demo test lint bench faults strangers mutants clean
 
 demo: $(VENV)/.demo          ## three departments, a log and a gateway on this machine, and a story
 	$(BIN)/sharegate demo $(ARGS)
@@ -13,6 +13,9 @@ test: $(VENV)/.test          ## everything that must hold
 
 bench: $(VENV)/.test         ## ratios against a bare handler, one interleaved run
 	$(BIN)/python -m tests.load.bench $(ARGS)
+
+strangers: $(VENV)/.test     ## software that nobody here wrote checks a log that we wrote
+	$(BIN)/python -m pytest tests/strangers --strangers $(ARGS)
 
 mutants: $(VENV)/.test       ## break the decision path in small ways; which of them tests notice
 	$(BIN)/python -m tests.mutation.mutants $(ARGS)
