@@ -181,7 +181,7 @@ def _choice(name: str, value: str, description: str) -> Json:
 
 def _receipt() -> Json:
     kinds = (
-        *(OF_REASON[why] for why in (*_ABOUT_RECEIPTS, *_ABOUT_REPLAY)),
+        *(OF_REASON[why] for why in (Reason.MALFORMED, *_ABOUT_RECEIPTS, *_ABOUT_REPLAY)),
         *_PROOF,
         *_ALWAYS,
         problems.TOO_LARGE,
