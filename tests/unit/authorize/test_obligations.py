@@ -344,3 +344,50 @@ def test_a_denial_has_no_terms(tmp_path, column):
 def test_row_terms_are_read_as_written(tmp_path):
     (read,) = load(tmp_path, grant(only="name=Wu number=@region")).grants
     assert read.rows == (RowTerm("name", "Wu"), RowTerm("number", None))
+
+
+# --- past the rules, and besides them -----------------------------------------------------------
+
+
+def test_what_an_opening_stands_in_for_is_asked_everything_else(tmp_path):
+    """`under` one grant alone: the rules' own word is not asked, all that depends on none is."""
+    rules = load_rule_set(write(tmp_path, None, grant("other", consumer="gamma")), DEPARTMENTS)
+    authorize = Authorize(rules)
+    (own,) = load(tmp_path / "own", grant("break-glass", fields="number name", rows="3")).grants
+
+    def under(grant_=own, known=Known.SIGNED, **changes):
+        asked = authorize(identified(body(**changes), "beta", known=known))
+        return asked, authorize.under(asked, grant_)
+
+    asked, opened = under()
+    assert asked.decision.reason is Reason.NO_GRANT
+    assert (opened.identified, opened.request) == (asked.identified, asked.request)
+    permit = opened.decision
+    assert (permit.grant, permit.fields, permit.row_limit) == ("break-glass", ("name", "number"), 3)
+    assert permit.rule_set == rules.hash
+    for changes, reason, pointer in (
+        ({"legal_basis": "norm-nine"}, Reason.LEGAL_BASIS, "/legal_basis"),
+        ({"resource": "closed"}, Reason.NOT_SHARED, "/resource"),
+        ({"where": {"salary": 1}}, Reason.UNKNOWN_FIELD, "/where/salary"),
+        ({"fields": ["address"]}, Reason.FIELD_REFUSED, "/fields/0"),
+        ({"where": {"name": "x"}}, Reason.FIELD_REFUSED, "/where/name"),
+    ):
+        asked, refused_ = under(**changes)
+        denied = refused_.decision
+        assert (denied.reason, denied.pointer) == (reason, pointer)
+        assert denied.detail.endswith(".")
+        assert (denied.rule_set, denied.rule) == (rules.hash, None)
+        assert (refused_.identified, refused_.request) == (asked.identified, asked.request)
+    unread = authorize(identified(b"{}", "beta"))
+    assert authorize.under(unread, own) is unread
+
+
+def test_what_no_body_could_mend_is_refused_for_the_reason_given(tmp_path):
+    authorize = Authorize(load(tmp_path))
+    asked = identified(body(), "beta")
+    refused_ = authorize.refuse(asked, Reason.MALFORMED, "Content-Type must be application/json.")
+    assert (refused_.identified, refused_.request) == (asked, None)
+    denied = refused_.decision
+    assert (denied.reason, denied.pointer, denied.rule) == (Reason.MALFORMED, None, None)
+    assert denied.detail == "Content-Type must be application/json."
+    assert denied.rule_set == authorize.rule_set.hash

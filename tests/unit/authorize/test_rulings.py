@@ -1,5 +1,6 @@
 """What a ruling or an opening lets through: exactly what was signed, by whom it must be."""
 
+import hashlib
 import json
 from dataclasses import replace
 from uuid import UUID
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from sharegate.authorize.hearing import opening_act, review_act, ruling_act
 from sharegate.authorize.rulings import RecordedRulings, Unheard, applies, grant_of, verify
+from sharegate.model.act import ActKind
 from sharegate.model.decision import Deny, Permit, Reason, Refer
 from sharegate.model.grant import Effect as GrantEffect
 from sharegate.model.grant import Grant
@@ -17,12 +20,14 @@ from sharegate.model.party import Caller, DepartmentId, PersonId
 from sharegate.model.passage import Disclosure, Failure, Refusal
 from sharegate.model.ruling import (
     DAY_MS,
+    REVIEW_WITHIN_MS,
     Effect,
     SignedRuling,
     read_opening,
     read_ruling,
     said,
     same,
+    signed_bytes,
     written,
 )
 from tests.unit.authorize.officers import (
@@ -441,3 +446,33 @@ def test_only_a_referral_can_be_ruled_on():
     assert isinstance(REFER, Refer)
     assert isinstance(NO_GRANT, Deny)
     assert RULING.expires - RULING.at == DAY_MS
+
+
+# --- the entries ------------------------------------------------------------------------------
+
+
+def test_the_entry_of_each_statement_names_whom_it_concerns_and_seals_the_rest():
+    review, opening = signed_review(), signed_opening()
+    acts = {
+        ActKind.RULING: (ruling_act(signed_ruling(), AT), "chen-jing", signed_ruling()),
+        ActKind.BREAK_GLASS: (opening_act(opening, AT), "chen-jing", opening),
+        ActKind.REVIEW: (review_act(review, "housing", AT), "li-na", review),
+    }
+    for kind, (act, by, signed) in acts.items():
+        assert (act.kind, act.at, act.by, act.provider) == (kind, AT, by, "housing")
+        assert act.detail == {"statement": signed.statement, "signatures": signed.signatures}
+        label = b"sharegate-once\0" + signed_bytes(signed.statement)
+        assert act.once == hashlib.sha256(label).digest()
+    assert acts[ActKind.RULING][0].facts == {
+        "ruling": str(RULING.id), "referral": str(RULING.referral), "effect": "permit",
+        "provider": "housing", "consumer": "civil-affairs", "resource": "properties",
+        "purpose": "review", "expires": RULING.expires,
+    }  # fmt: skip
+    assert acts[ActKind.BREAK_GLASS][0].facts == {
+        "break_glass": str(OPENING.id), "by": OPENING.by, "provider": "housing",
+        "consumer": "civil-affairs", "expires": OPENING.expires,
+        "review_due": OPENING.expires + REVIEW_WITHIN_MS,
+    }  # fmt: skip
+    assert acts[ActKind.REVIEW][0].facts == {
+        "break_glass": str(OPENING.id), "review": str(REVIEW.id), "finding": "justified",
+    }  # fmt: skip
