@@ -97,6 +97,9 @@ def open_grant(resource: Resource) -> Grant:
     )
 
 
+_AFTER_CONSUMER: Final = Grant.__struct_fields__[3:]
+
+
 class GrantReader:
     """Reads one provider's grants.csv. It knows no resource but this provider's own."""
 
@@ -128,7 +131,7 @@ class GrantReader:
         self._ids = ids
         # What a cell was read as: most lines repeat the cells of others.
         self._cells: dict[tuple[object, ...], object] = {}
-        self._lines: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._lines: dict[tuple[str, ...], tuple[Grant, tuple[Any, ...]]] = {}
         self._keys: dict[tuple[str, str, str, str], int] = {}
 
     def read(self, content: bytes) -> Iterator[Grant]:
@@ -158,12 +161,16 @@ class GrantReader:
         name, effect, consumer, *rest = values
         # Most lines differ from another one in their id and consumer only.
         line = effect, *rest
-        terms = self._lines.get(line)
-        if terms is None:
-            self._lines[line] = terms = self._terms(*line)
+        alike = self._lines.get(line)
+        if alike is None:
+            grant = Grant(id=GrantId(""), consumer=ANY, **self._terms(*line))
+            said = tuple(getattr(grant, each) for each in _AFTER_CONSUMER)
+            self._lines[line] = alike = grant, said
+        grant, said = alike
         consumer = self._consumer(consumer)
-        self._count(consumer, rest[1], terms["modes"], terms["purposes"])
-        return Grant(id=self._new_id(name), consumer=consumer, **terms)
+        self._count(consumer, rest[1], grant.modes, grant.purposes)
+        # By position: by name it takes three times as long, 100,000 times.
+        return Grant(self._new_id(name), grant.effect, consumer, *said)
 
     def _terms(
         self, effect_word: str, posts: str, resource_id: str, modes: str, purposes: str,
