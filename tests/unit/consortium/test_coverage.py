@@ -111,13 +111,24 @@ async def test_the_proof_of_an_old_entry_is_that_of_the_whole_tree(size):
         assert shelf.read <= 2 * 256 + 2 * 256  # two blocks of leaves and as many stored hashes
 
 
-async def test_a_subtree_that_is_being_rebuilt_means_later_not_never():
-    shelf = Shelf(missing=[(8, 0)])
+async def test_a_subtree_that_is_not_stored_yet_is_computed_from_what_is_below_it():
+    """The newest ones are stored a moment after the checkpoint that completes them."""
+    for missing in [(8, 0)], [(16, 0)], [(16, 0), (8, 3), (8, 200)]:
+        made = coverage(66_050, Shelf(missing=missing))
+        for index in (300, 66_000):
+            covered = await made.covered(index)
+            path = inclusion_path(index, 66_050, lambda level, n: LEVELS[level][n])
+            assert (covered.leaf, covered.paths.path(index)) == (LEAVES[index], path)
+
+
+async def test_a_subtree_that_nothing_is_below_means_later_not_never():
+    shelf = Shelf(LEAVES[:500], missing=[(8, 1)])
     made = coverage(600, shelf)
-    with pytest.raises(AuditLogUnavailable):
-        await made.covered(300)
-    shelf.missing.clear()
-    assert (await made.covered(300)).leaf == LEAVES[300]
+    with pytest.raises(AuditLogUnavailable) as refused:
+        await made.covered(10)
+    assert refused.value.reason is Unavailable.UNSIGNED
+    shelf.kept = LEAVES
+    assert (await made.covered(10)).leaf == LEAVES[10]
 
 
 async def test_an_old_entry_that_was_altered_gets_no_receipt():
