@@ -34,7 +34,7 @@ from sharegate.model.party import Registry
 from sharegate.observe import IssuerKeys, Lifecycle, Observer, both
 from sharegate.private_keys import load_ed25519
 from sharegate.record.blind import INDEX_KEY_BYTES, blind_index
-from sharegate.record.migrate import provision, provisioned_search
+from sharegate.record.migrate import provision, provisioned_erasure, provisioned_search
 from sharegate.record.projected import PostgresProjection
 from sharegate.record.recorder import Recorder
 from sharegate.release import Release
@@ -284,6 +284,26 @@ async def projection_logins(settings: Settings) -> AsyncIterator[tuple[str | Non
 
     async with EmbeddedPostgres(settings.audit_log.state / "postgres") as server:
         yield provisioned_search(server.dsn)
+
+
+@asynccontextmanager
+async def erasure_login(settings: AuditLogSettings, dsn: str | None) -> AsyncIterator[str]:
+    """Give the DSN that erases details: the one given, or the embedded PostgreSQL's own.
+
+    With the embedded PostgreSQL, only while :func:`audit_log_logins` is open.
+
+    Raises:
+        Misconfigured: None is given, and the PostgreSQL is not the embedded one.
+    """
+    if dsn is not None:
+        yield dsn
+        return
+    if settings.append_dsn is not None:
+        raise Misconfigured("--dsn", "is needed: a login with the role sharegate_erase")
+    from sharegate.embedded import EmbeddedPostgres  # noqa: PLC0415  see above
+
+    async with EmbeddedPostgres(settings.state / "postgres") as server:
+        yield provisioned_erasure(server.dsn)
 
 
 async def _project(

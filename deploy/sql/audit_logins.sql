@@ -1,4 +1,4 @@
--- The logins of a gateway, a projection and auditors in the audit log's database. Run as a superuser there, once, after
+-- The logins of a gateway, a projection, auditors and owners in the audit log's database. Run as a superuser there, once, after
 -- `sharegate migrate --config FILE --dsn DSN`, which makes the roles they are granted:
 --
 --     psql sharegate -f audit_logins.sql
@@ -6,6 +6,7 @@
 --     psql sharegate -c '\password sharegate_reader'
 --     psql sharegate -c '\password sharegate_projector'
 --     psql sharegate -c '\password sharegate_auditor'
+--     psql sharegate -c '\password sharegate_eraser'
 
 -- Calls the append function; reads and writes no table.
 create role sharegate_appender
@@ -40,10 +41,16 @@ create role sharegate_auditor
 alter role sharegate_auditor set default_transaction_read_only = on;
 alter role sharegate_auditor set statement_timeout = '30s';
 
+-- Erases details that need not be kept any more, where an entry says so; reads the log. Its password is
+-- used by `sharegate audit erase --dsn` alone.
+create role sharegate_eraser
+    login nosuperuser nocreatedb nocreaterole noreplication nobypassrls
+    in role sharegate_erase;
+
 do $$
 begin
     execute format('revoke all on database %I from public', current_database());
     execute format('grant connect on database %I to sharegate_appender, sharegate_reader, '
-                   'sharegate_projector, sharegate_auditor', current_database());
+                   'sharegate_projector, sharegate_auditor, sharegate_eraser', current_database());
 end
 $$;

@@ -19,6 +19,8 @@ class ActKind(StrEnum):
     BREAK_GLASS = "break-glass"  # two officers opened a way past the rules, for a while
     REVIEW = "review"  # somebody looked at such an opening afterwards
     AUDIT_READ = "audit-read"  # an auditor is about to read
+    HOLD = "hold"  # an auditor is about to see to it that a detail is kept, or may go
+    ERASE = "erase"  # a detail is about to be erased by whose data it is of
 
 
 class Act(Struct, frozen=True, gc=False):

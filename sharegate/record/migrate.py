@@ -19,9 +19,10 @@ ROLES: Final = (
     "sharegate_read",
     "sharegate_project",
     "sharegate_audit",
+    "sharegate_erase",
     "sharegate_migrate",
 )
-_LOGINS: Final = ("sharegate_append", "sharegate_read", "sharegate_project", "sharegate_audit")
+_LOGINS: Final = ROLES[:-1]  # nobody logs in as the owner
 DATABASE: Final = "sharegate"
 _SQL = files("sharegate.record") / "sql"
 _ONE_AT_A_TIME: Final = "select pg_advisory_xact_lock(hashtext('sharegate.migrate'))"
@@ -120,14 +121,19 @@ async def provision(
 
 def provisioned(dsn: Callable[..., str], database: str = DATABASE) -> tuple[str, str]:
     """The DSNs of the logins that :func:`provision` made: one appends, one reads."""
-    append_dsn, read_dsn, _, _ = _dsns(dsn, database)
+    append_dsn, read_dsn, *_ = _dsns(dsn, database)
     return append_dsn, read_dsn
 
 
 def provisioned_search(dsn: Callable[..., str], database: str = DATABASE) -> tuple[str, str]:
     """The DSNs of two more: one fills the projection, one searches it."""
-    _, _, project_dsn, search_dsn = _dsns(dsn, database)
+    _, _, project_dsn, search_dsn, _ = _dsns(dsn, database)
     return project_dsn, search_dsn
+
+
+def provisioned_erasure(dsn: Callable[..., str], database: str = DATABASE) -> str:
+    """The DSN of the last: it erases details."""
+    return _dsns(dsn, database)[-1]
 
 
 def _dsns(dsn: Callable[..., str], database: str) -> list[str]:

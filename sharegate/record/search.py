@@ -22,7 +22,8 @@ _REACH: Final = """
     select p.size, h.size from sharegate.search_place p, sharegate.head h
 """
 _ENTRY: Final = """
-    select exchange_id, leaf, sealed, wrapped, blind from sharegate.entry where seq = $1
+    select e.exchange_id, e.leaf, e.sealed, e.wrapped, e.blind, g.told
+      from sharegate.entry e left join sharegate.erasure g on g.seq = e.seq where e.seq = $1
 """
 
 
@@ -72,6 +73,7 @@ class Stored(Struct, frozen=True, gc=False):
     Attributes:
         wrapped: The detail's key, wrapped; None once erased.
         blind: The tokens it is found by.
+        erased_by: Where the log is said to say that it would be erased; None where nowhere.
     """
 
     entry_id: bytes
@@ -79,6 +81,7 @@ class Stored(Struct, frozen=True, gc=False):
     sealed: bytes
     wrapped: bytes | None
     blind: bytes | None
+    erased_by: int | None
 
 
 def statement(criteria: Criteria) -> tuple[str, list[object]]:

@@ -7,11 +7,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sharegate.audit.chain import parse_leaf
-from sharegate.cli.audit.auditor import statement
+from sharegate.cli.audit.acting import statement
 from sharegate.cli.call import prepare, send
 from sharegate.cli.demo.stage import sign_everything
 from sharegate.cli.keys import new_signing_key
 from sharegate.cli.main import main
+from sharegate.model.act import ActKind
 from sharegate.record.entry import b64, read_core, unb64
 from sharegate.record.migrate import provisioned_search
 from sharegate.record.opening import open_detail
@@ -26,7 +27,7 @@ PAIRS = f"(({ANSWER}, {ANSWER + 1}), ({ANSWER + 1}, {ANSWER}))"
 PERSON = """
 [[person]]
 id = "{id}"
-department = "civil-affairs"
+department = "{department}"
 role = "{role}"
 public = "{public}"
 not_before = {not_before}
@@ -37,12 +38,13 @@ SECRET = "SECRET-MATTER-7"
 
 @pytest.fixture(scope="module")
 def office(module_site):
-    """A site whose gateway projects, with one answer and one refusal, and four persons."""
+    """A site whose gateway projects, with one answer and one refusal, and five persons."""
     site = module_site
     keys = site.place / "keys"
     people = {
         "li-na": ("audit", "2020-01-01T00:00:00Z", "2090-01-01T00:00:00Z"),
         "ma-na": ("manage", "2020-01-01T00:00:00Z", "2090-01-01T00:00:00Z"),
+        "ho-us": ("manage", "2020-01-01T00:00:00Z", "2090-01-01T00:00:00Z"),
         "op-er": ("operate", "2020-01-01T00:00:00Z", "2090-01-01T00:00:00Z"),
         "ol-da": ("audit", "2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"),
     }
@@ -51,6 +53,7 @@ def office(module_site):
         public = new_signing_key(keys / f"{name}.person.pem").public_key().public_bytes_raw()
         said += PERSON.format(
             id=name,
+            department="housing" if name == "ho-us" else "civil-affairs",
             role=role,
             public=b64encode(public).decode(),
             not_before=not_before,
@@ -135,7 +138,9 @@ def test_the_auditor_signed_what_he_read(office, capsys):
     written = entries(office)[-1]
     core, act = core_of(written), dict(opened(office, written)["act"])
     signature = unb64(act.pop("signature"))
-    signed = statement(core["by"], core["time"], written["exchange_id"], core["facts"], act)
+    signed = statement(
+        ActKind.AUDIT_READ, core["by"], core["time"], written["exchange_id"], core["facts"], act
+    )
     key = load_pem_private_key((office.place / "keys" / "li-na.person.pem").read_bytes(), None)
     key.public_key().verify(signature, signed)
     assert b64(written["exchange_id"].bytes) == core["id"]

@@ -8,11 +8,11 @@ from typing import Final
 
 from sharegate.app import load_index_key, projection_logins, recording
 from sharegate.audit.chain import parse_leaf
-from sharegate.cli.audit.auditor import (
-    Auditor,
-    Reading,
-    auditor_arguments,
-    load_auditor,
+from sharegate.cli.audit.acting import (
+    Actor,
+    Intent,
+    acting_arguments,
+    load_actor,
     write_down,
 )
 from sharegate.cli.audit.plain import (
@@ -27,6 +27,8 @@ from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
 from sharegate.errors import Misconfigured
 from sharegate.in_force import load_members
+from sharegate.model.act import ActKind
+from sharegate.model.party import Role
 from sharegate.record.blind import Token, officer_value, token
 from sharegate.record.projection import SearchRow
 from sharegate.record.reader import Broken
@@ -59,7 +61,7 @@ _SHOWN: Final = tuple(
 def add_to(acts: Verbs) -> None:
     """Add the act."""
     act = acts.add_parser("search", help="find entries; is an entry itself, before it answers")
-    auditor_arguments(act)
+    acting_arguments(act, Role.AUDIT)
     for name, meaning in _WORDS.items():
         act.add_argument(f"--{name}", type=given_text, help=meaning)
     act.add_argument("--decision", choices=("permit", "deny", "refer"))
@@ -71,11 +73,12 @@ def add_to(acts: Verbs) -> None:
                      help="ISO 8601 with an offset")  # fmt: skip
     act.add_argument("--until", type=given_moment, metavar="MOMENT", help="first moment after")
     act.add_argument("--limit", type=_limit, default=LIMIT, help=f"at most; default {LIMIT}")
+    act.add_argument("--json", action="store_true", help="print JSON")
     act.set_defaults(run=_run)
 
 
 async def search(
-    settings: Settings, auditor: Auditor, chosen: argparse.Namespace
+    settings: Settings, auditor: Actor, chosen: argparse.Namespace
 ) -> tuple[int, Found]:
     """Write the search down, then make it; give the place of its entry, and what was found.
 
@@ -134,14 +137,15 @@ def criteria(chosen: argparse.Namespace, index_key: bytes | None) -> Criteria:
     )
 
 
-def reading(chosen: argparse.Namespace) -> Reading:
+def reading(chosen: argparse.Namespace) -> Intent:
     """What the entry says of a search: which criteria in clear, their values sealed."""
     used = {
         name: value
         for attribute, name in _NAMES.items()
         if (value := getattr(chosen, attribute)) is not None
     }
-    return Reading(
+    return Intent(
+        kind=ActKind.AUDIT_READ,
         matter=chosen.matter,
         facts={"reads": "search", "criteria": tuple(sorted(used)), "limit": chosen.limit},
         values={"criteria": used},
@@ -151,7 +155,7 @@ def reading(chosen: argparse.Namespace) -> Reading:
 def _run(chosen: argparse.Namespace) -> int:
     settings = load_settings(chosen.config)
     now = time.time_ns() // 1_000_000
-    auditor = load_auditor(load_members(settings), chosen.person, chosen.key, now)
+    auditor = load_actor(load_members(settings), chosen, Role.AUDIT, now)
     for name in ("officer", "matter_of", "concerned"):
         if spelt_otherwise(getattr(chosen, name) or ""):
             print(f"--{_NAMES[name]} has full-width or compatibility characters; "

@@ -16,20 +16,22 @@ from sharegate.audit.chain import parse_leaf
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
-from sharegate.cli.audit.auditor import (
-    Auditor,
-    Reading,
-    auditor_arguments,
-    load_auditor,
+from sharegate.cli.audit.acting import (
+    Actor,
+    Intent,
+    acting_arguments,
+    index_argument,
+    load_actor,
     write_down,
 )
-from sharegate.cli.audit.plain import as_json, moment, outline
+from sharegate.cli.audit.plain import as_json, moment, outline, plain
 from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
 from sharegate.consortium.coverage import prove
 from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
 from sharegate.in_force import load_members
-from sharegate.model.act import Fact
+from sharegate.model.act import ActKind, Fact
+from sharegate.model.party import Role
 from sharegate.private_keys import load_x25519
 from sharegate.record.entry import read_core, unb64
 from sharegate.record.opening import open_detail
@@ -54,6 +56,7 @@ class Shown:
         checkpoint: The signed checkpoint it is under.
         core: What it says.
         detail: What was sealed beside it, where it was opened.
+        erased: What became of the detail instead, where it is gone.
     """
 
     index: int
@@ -61,13 +64,15 @@ class Shown:
     checkpoint: Checkpoint
     core: Mapping[str, object]
     detail: Mapping[str, object] | None
+    erased: str | None = None
 
 
 def add_to(acts: Verbs) -> None:
     """Add the act."""
     act = acts.add_parser("show", help="show one entry; is an entry itself, before it answers")
-    act.add_argument("index", type=_index, metavar="INDEX", help="its place in the log, from 0")
-    auditor_arguments(act)
+    index_argument(act)
+    acting_arguments(act, Role.AUDIT)
+    act.add_argument("--json", action="store_true", help="print JSON")
     act.add_argument("--open", action="store_true", help="unseal the detail too")
     act.add_argument("--office-key", type=Path, metavar="FILE",
                      help="the audit office's private key (X25519, PEM); with --open")  # fmt: skip
@@ -76,7 +81,7 @@ def add_to(acts: Verbs) -> None:
 
 async def show(
     settings: Settings,
-    auditor: Auditor,
+    auditor: Actor,
     *,
     index: int,
     matter: str,
@@ -98,12 +103,13 @@ async def show(
         if dsn is None:
             raise Misconfigured("projection.search_dsn", "is needed to read entries")
         facts: dict[str, Fact] = {"reads": "entry", "entry": index, "opens": office_key is not None}
-        covered = await write_down(recorder, auditor, Reading(matter, facts, {}))
+        covered = await write_down(recorder, auditor, Intent(ActKind.AUDIT_READ, matter, facts, {}))
         reader, beside = PostgresReader(dsn), PostgresSearch(dsn)
         try:
             checkpoint = await _checkpoint_over(settings, reader, index)
             leaf, _ = await prove(reader, index, checkpoint.size, checkpoint.root)
             stored = await beside.entry(index)
+            gone = None if stored is None else await _gone(reader, checkpoint, index, stored)
         except Broken as error:
             raise LogUnreadable(f"the audit log gives no answer: {type(error).__name__}") from error
         finally:
@@ -112,11 +118,31 @@ async def show(
     try:
         core = read_core(parse_leaf(leaf).core)
         detail = None
-        if office_key is not None:
+        if office_key is not None and gone is None:
             detail = _opened(core, stored, office_key)
     except (Malformed, ValueError) as error:
         raise NotShown(f"entry {index}: {error}") from error
-    return Shown(index, parse_leaf(covered.leaf).seq, checkpoint, core, detail)
+    return Shown(index, parse_leaf(covered.leaf).seq, checkpoint, core, detail, gone)
+
+
+async def _gone(
+    reader: PostgresReader, checkpoint: Checkpoint, index: int, stored: Stored
+) -> str | None:
+    """What became of a detail that cannot be opened any more, as far as the log proves it."""
+    if stored.wrapped is not None:
+        return None
+    told = stored.erased_by
+    if told is not None and told < checkpoint.size:
+        leaf, _ = await prove(reader, told, checkpoint.size, checkpoint.root)
+        core = read_core(parse_leaf(leaf).core)
+        facts = core.get("facts")
+        if (
+            core.get("kind") == ActKind.ERASE
+            and isinstance(facts, dict)
+            and facts.get("entry") == index
+        ):
+            return f"erased by {core['by']}, as entry {told} says: {facts['legal_basis']}"
+    return "gone, and no entry says why"
 
 
 async def _checkpoint_over(settings: Settings, reader: PostgresReader, index: int) -> Checkpoint:
@@ -168,7 +194,7 @@ def _run(chosen: argparse.Namespace) -> int:
         raise Misconfigured("--open", "and --office-key go together")
     settings = load_settings(chosen.config)
     now = time.time_ns() // 1_000_000
-    auditor = load_auditor(load_members(settings), chosen.person, chosen.key, now)
+    auditor = load_actor(load_members(settings), chosen, Role.AUDIT, now)
     office_key = None if chosen.office_key is None else load_x25519(chosen.office_key)
     shown = asyncio.run(
         show(settings, auditor, index=chosen.index, matter=chosen.matter, office_key=office_key)
@@ -185,7 +211,10 @@ def _as_map(shown: Shown) -> dict[str, object]:
         "size": shown.checkpoint.size,
         "core": shown.core,
     }
-    return said if shown.detail is None else said | {"detail": shown.detail}
+    for name in ("detail", "erased"):
+        if getattr(shown, name) is not None:
+            said[name] = getattr(shown, name)
+    return said
 
 
 def _lines(shown: Shown) -> list[str]:
@@ -201,10 +230,6 @@ def _lines(shown: Shown) -> list[str]:
     if shown.detail is not None:
         lines.append("opened; it is what the entry committed to")
         lines += [f"  {line}" for line in outline(shown.detail)]
+    if shown.erased is not None:
+        lines.append(f"its detail is {plain(shown.erased)}")
     return lines
-
-
-def _index(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
-        raise argparse.ArgumentTypeError("a whole number from 0")
-    return int(text)
