@@ -26,6 +26,8 @@ from sharegate.observe import (
     Exchanged,
     IssuerKeys,
     Lifecycle,
+    LogAlarm,
+    Mirrored,
     NotBelieved,
     NotRecorded,
     Observation,
@@ -78,12 +80,15 @@ class Metrics(Collector):
     this happens thousands of times a second. Counts and scrapes share one thread.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, gateway: bool = True) -> None:
         """Count from nothing.
 
         Args:
             registry: Where a scrape finds this.
+            gateway: Whether this is one. A witness or a monitor says nothing of what it has not,
+                or its silence about an audit log would look like one that is not usable.
         """
+        self._gateway = gateway
         self._exchanges: dict[Reason | None, int] = dict.fromkeys((None, *Reason), 0)
         self._rows = 0
         self._stages = tuple(_Histogram(_STAGE_BUCKETS) for _ in Stage)
@@ -105,7 +110,9 @@ class Metrics(Collector):
         self._projected = 0
         self._witnessed = dict.fromkeys(Status, 0)
         self._cosigned: Cosignatures | None = None
-        self._failing: dict[str, bool] = {}
+        self._failing: dict[tuple[str], int] = {}
+        self._mirrored: dict[tuple[str], int] = {}
+        self._alarms: dict[tuple[str, str], int] = {}
         self._require_usable: Callable[[], None] | None = None
         registry.register(self)
 
@@ -158,7 +165,11 @@ class Metrics(Collector):
             case Cosignatures():
                 self._cosigned = seen
             case WitnessFailed():
-                self._failing[seen.witness] = not seen.usable
+                self._failing[seen.witness,] = int(not seen.usable)
+            case Mirrored():
+                self._mirrored[seen.origin,] = seen.size
+            case LogAlarm():
+                self._alarms[seen.origin, seen.alarm] = int(not seen.usable)
             case AuditLogState() | ProjectionState() | WitnessState() | IssuerKeys() | Lifecycle():
                 pass  # a line for the operator; whether the log is usable is asked at each scrape
             case _:
@@ -166,6 +177,11 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give everything counted so far, as a scrape wants it."""
+        if self._gateway:
+            yield from self._of_gateway()
+        yield from self._of_witnesses()
+
+    def _of_gateway(self) -> Iterator[Metric]:
         exchanges = {(reason or _ANSWERED,): count for reason, count in self._exchanges.items()}
         yield _counter("exchanges", "Exchanges recorded and released.", ["reason"], exchanges)
         yield _counter("rows", "Rows disclosed.", [], {(): self._rows})
@@ -211,31 +227,26 @@ class Metrics(Collector):
         left_out = "Signed sets of files that were not put into force."
         yield _counter("rules_refused", left_out, ["fault"], refused)
         yield _gauge("projection_size", "Entries that can be searched.", self._projected)
-        yield from self._of_witnesses()
 
     def _of_witnesses(self) -> Iterator[Metric]:
-        """How this log is witnessed, and others by a witness here."""
+        """How this log is witnessed, and others by a witness or a monitor here."""
         witnessed = {(str(status.value),): count for status, count in self._witnessed.items()}
         asked = "Checkpoints that logs asked a witness here to cosign, by its answer."
         yield _counter("witness_answers", asked, ["status"], witnessed)
         # Without samples where the log has no witnesses.
         age = "Seconds since a quorum of witnesses cosigned."
-        ages = GaugeMetricFamily("sharegate_quorum_age_seconds", age, labels=[])
         unseen = "Signed entries that no quorum of witnesses has seen."
-        unseens = GaugeMetricFamily("sharegate_unwitnessed_entries", unseen, labels=[])
-        if self._cosigned is not None:
-            ages.add_metric([], self._cosigned.age)
-            unseens.add_metric([], self._cosigned.unseen)
-        yield ages
-        yield unseens
-        failing = GaugeMetricFamily(
-            "sharegate_witness_failing",
-            "1 while a witness of this log gives no cosignature.",
-            labels=["witness"],
-        )
-        for witness, fails in self._failing.items():
-            failing.add_metric([witness], int(fails))
-        yield failing
+        known = self._cosigned
+        yield _gauges("quorum_age_seconds", age, [], {} if known is None else {(): known.age})
+        behind = {} if known is None else {(): known.unseen}
+        yield _gauges("unwitnessed_entries", unseen, [], behind)
+        failing = "1 while a witness of this log gives no cosignature."
+        yield _gauges("witness_failing", failing, ["witness"], self._failing)
+        # Of a monitor: nothing elsewhere.
+        far = "Entries of a watched log that were copied and verified."
+        yield _gauges("mirrored_entries", far, ["origin"], self._mirrored)
+        wrong = "1 while something is wrong with a watched log."
+        yield _gauges("log_alarm", wrong, ["origin", "alarm"], self._alarms)
 
     def _usable(self) -> int:
         try:
@@ -256,6 +267,14 @@ def _counter(name: str, what: str, labels: Sequence[str], counts: Mapping[Any, i
 
 def _gauge(name: str, what: str, value: float) -> Metric:
     return GaugeMetricFamily(f"sharegate_{name}", what, value=value)
+
+
+def _gauges(name: str, what: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
+    """Write gauges; `values` is by the tuple of their label values."""
+    family = GaugeMetricFamily(f"sharegate_{name}", what, labels=labels)
+    for each, value in values.items():
+        family.add_metric(list(each), value)
+    return family
 
 
 def _histogram(name: str, what: str, counted: _Histogram) -> Metric:

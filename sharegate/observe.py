@@ -186,6 +186,36 @@ class WitnessFailed(Struct, frozen=True, gc=False):
     detail: str
 
 
+class Mirrored(Struct, frozen=True, gc=False):
+    """How far a monitor's copy of a log goes; `origin` is the log's name, as configured."""
+
+    origin: str
+    size: int
+
+
+class Alarm(StrEnum):
+    """What a monitor finds wrong with a log. A closed list: it labels a metric."""
+
+    CONTRADICTED = "contradicted"  # it signed what does not fit what it showed; evidence is kept
+    SILENT = "silent"  # it shows no checkpoint, or not the entries
+    HIDING = "hiding"  # a witness has cosigned more than it shows
+    UNWITNESSED = "unwitnessed"  # what it shows was cosigned by no quorum lately
+    WITNESS = "witness"  # a witness of it gives no answer
+
+
+class LogAlarm(Struct, frozen=True, gc=False):
+    """Something is wrong with a log that a monitor watches, or is right again.
+
+    Attributes:
+        origin: The log's name, as configured.
+    """
+
+    origin: str
+    alarm: Alarm
+    usable: bool
+    detail: str
+
+
 class IssuerKeys(Struct, frozen=True, gc=False):
     """An issuer of officer tokens gives no keys, or gives them again; `detail` names it."""
 
@@ -220,6 +250,8 @@ Observation = (
     | WitnessState
     | Cosignatures
     | WitnessFailed
+    | Mirrored
+    | LogAlarm
     | IssuerKeys
     | Lifecycle
 )
@@ -237,6 +269,7 @@ _QUIET = (
     | ReviewsOverdue
     | WitnessAnswered
     | Cosignatures
+    | Mirrored
 )
 _encode = msgspec.json.Encoder().encode
 
@@ -257,7 +290,15 @@ class LogLines:
             return
         bad = isinstance(seen, (NotRecorded, SourceFailed, SettlingFailed, RulesRefused)) or (
             isinstance(
-                seen, (AuditLogState, ProjectionState, WitnessState, WitnessFailed, IssuerKeys)
+                seen,
+                (
+                    AuditLogState,
+                    ProjectionState,
+                    WitnessState,
+                    WitnessFailed,
+                    LogAlarm,
+                    IssuerKeys,
+                ),
             )
             and not seen.usable
         )

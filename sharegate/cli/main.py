@@ -10,6 +10,7 @@ from sharegate.cli import (
     call,
     catalogue,
     keys,
+    monitor,
     project,
     receipt,
     registry,
@@ -40,6 +41,7 @@ _VERBS = (
     ruling,
     break_glass,
     witness,
+    monitor,
     doctor,
     demo,
 )

@@ -9,19 +9,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
 
-import aiohttp
 from prometheus_client import CollectorRegistry
 
 from sharegate.app import listen
-from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
+from sharegate.audit.checkpoint import Checkpoint
 from sharegate.audit.cosignature import Cosigner
-from sharegate.audit.note import MAX_NOTE_BYTES, VerifierKey
-from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.audit.note import VerifierKey
 from sharegate.cli.options import Verbs, config_argument
+from sharegate.consortium.remote import asking, seen_by
 from sharegate.consortium.witness import Witness
-from sharegate.consortium.witness_memory import WitnessMemory, origin_hash
+from sharegate.consortium.witness_memory import WitnessMemory
 from sharegate.consortium.witness_settings import (
     WitnessSettings,
     load_witness_settings,
@@ -33,9 +31,6 @@ from sharegate.observe import Lifecycle, LogLines, Observer, both
 from sharegate.private_keys import load_cosigner_key
 from sharegate.web.admin import AdminRoutes
 from sharegate.web.witness import WitnessRoutes
-
-_SECONDS: Final = 10.0
-_OK: Final = 200
 
 
 class NothingToBeginFrom(ShareGateError):
@@ -67,7 +62,7 @@ async def witnessing(settings: WitnessSettings, lines: Observer) -> AsyncIterato
         Misconfigured: A setting or a key cannot be used, or another process is this witness.
     """
     metrics = CollectorRegistry()
-    observe = both(Metrics(metrics), lines)
+    observe = both(Metrics(metrics, gateway=False), lines)
     cosigners = [Cosigner(settings.name, load_cosigner_key(Path(key))) for key in settings.keys]
     logs = read_logs(settings)
     memory = WitnessMemory(Path(settings.state))
@@ -134,24 +129,15 @@ async def furthest(
             of them hold two branches.
     """
     found: list[tuple[bytes, Checkpoint]] = []
-    timeout = aiohttp.ClientTimeout(total=_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with asking() as session:
         for url in urls:
-            place = f"{url.rstrip('/')}/{origin_hash(origin)}/checkpoint"
             try:
-                async with session.get(place, allow_redirects=False) as answer:
-                    body = b""
-                    async for part in answer.content.iter_any():
-                        body += part
-                        if len(body) > MAX_NOTE_BYTES:
-                            raise NothingToBeginFrom(f"{url} answers without end")
-                if answer.status != _OK:
-                    raise NothingToBeginFrom(f"{url} answers {answer.status}")
-                found.append((body, open_checkpoint(body, keys, origin)))
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise NothingToBeginFrom(f"{url} gives no answer") from error
-            except (Malformed, Unproven) as error:
-                raise NothingToBeginFrom(f"{url}: {error}") from error
+                seen = await seen_by(session, url, keys, origin)
+            except OSError as error:
+                raise NothingToBeginFrom(f"{url} {error}") from error
+            if seen is None:
+                raise NothingToBeginFrom(f"{url} has cosigned nothing of {origin}")
+            found.append(seen)
     note, state = max(found, key=lambda each: each[1].size)
     if any(one.size == state.size and one.root != state.root for _, one in found):
         raise NothingToBeginFrom(f"the peers hold two branches of {origin} at size {state.size}")

@@ -27,10 +27,10 @@ from sharegate.audit.proof import consistency_path
 from sharegate.audit.quorum import Quorum, Witness
 from sharegate.audit.text import read_decimal
 from sharegate.audit.tree import EMPTY_ROOT, range_root
-from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.audit.verdict import Malformed
 from sharegate.audit.witnessing import SIZE_TYPE, Status, Submission, encode
 from sharegate.consortium.coverage import Coverage, computed
-from sharegate.consortium.witness_memory import origin_hash
+from sharegate.consortium.remote import seen_by
 from sharegate.consortium.witnessed import Witnessed, quorum_time
 from sharegate.errors import AuditLogUnavailable, LogDiverged
 from sharegate.observe import Observer, WitnessFailed
@@ -270,15 +270,11 @@ class Cosigning:
 
     async def _newest(self, worker: _Worker) -> tuple[bytes, Checkpoint] | None:
         """The newest checkpoint it cosigned, if this log has signed it; None where it has none."""
-        url = f"{_prefix(worker.witness)}/{origin_hash(self._key.name)}/checkpoint"
         assert self._session is not None
         try:
-            async with self._session.get(url, allow_redirects=False) as answer:
-                data = await _body(answer)
-                if answer.status != Status.COSIGNED:
-                    return None
-            return data, open_checkpoint(data, [self._key], self._key.name)
-        except (Malformed, Unproven, aiohttp.ClientError, OSError, TimeoutError):
+            url = _prefix(worker.witness)
+            return await seen_by(self._session, url, [self._key], self._key.name)
+        except OSError:
             return None
 
     async def _judge(

@@ -8,7 +8,7 @@ all that it needs. What is there already is compared, never overwritten. C2SP tl
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from sharegate import durable
 from sharegate.audit.chain import GENESIS, Verifier
@@ -26,17 +26,23 @@ from sharegate.audit.tiles import (
 from sharegate.audit.tree import Frontier, leaf_hash, range_nodes
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.errors import LogDiverged
-from sharegate.record.reader import PostgresReader
 
 CHECKPOINT: Final = "checkpoint"
 _BITS: Final = 8
 _AT_ONCE: Final = 16 * WIDTH
 
 
+class Leaves(Protocol):
+    """Where entries are read from; not believed."""
+
+    async def leaves(self, first: int, most: int) -> list[bytes]:
+        """At most `most` leaves in order, from index `first`; some, if there are any."""
+
+
 class Sealer:
     """One log's files."""
 
-    def __init__(self, directory: Path, key: VerifierKey, reader: PostgresReader) -> None:
+    def __init__(self, directory: Path, key: VerifierKey, reader: Leaves) -> None:
         """Prepare.
 
         Args:
@@ -65,7 +71,7 @@ class Sealer:
 
         Raises:
             LogDiverged: It contradicts what is published, or the log is not what was signed.
-            Broken: The database gives no answer.
+            Exception: Whatever the reader raises, where it gives no answer.
             OSError: A file may not be durable.
         """
         state, before = self._opened(note), self.published()
@@ -82,6 +88,22 @@ class Sealer:
         durable.replace(self._directory / CHECKPOINT, note)
         self._remove_outgrown(since, state.size)
         return state.size
+
+    def root_at(self, size: int) -> bytes:
+        """The root that what is published had when it had so many entries.
+
+        Raises:
+            LogDiverged: There are not so many, or a file is missing or damaged.
+        """
+        published = self.published()
+        if published is None or size > published.size:
+            raise LogDiverged(f"fewer than {size} entries are published")
+        first = size // WIDTH * WIDTH
+        known = published.size - first
+        rest: tuple[bytes, ...] = ()
+        if size > first:
+            rest = self._row(Tile(0, first // WIDTH, min(WIDTH, known)))[: size - first]
+        return Frontier(first, self._frontier(first)).extend(rest).root()
 
     async def _hashed(
         self, first: int, before: Checkpoint | None, state: Checkpoint
@@ -143,7 +165,7 @@ class Sealer:
                 shutil.rmtree(file.with_name(f"{file.name}.p"), ignore_errors=True)
 
     def _row(self, tile: Tile) -> tuple[bytes, ...]:
-        """The hashes of a full tile that is there."""
+        """The hashes of a tile that is there."""
         try:
             return parse_hashes(tile, (self._directory / tile.path).read_bytes())
         except (OSError, Malformed) as error:

@@ -85,7 +85,7 @@ async def test_an_honest_log_is_not_convicted(rewritten, capsys):
     assert main(["audit", "prove-fork", one, one, "--log-key", KEY.vkey]) == 1
     assert "of one tree" in capsys.readouterr().err
     assert main(["audit", "prove-fork", one, other, "--log-key", KEY.vkey]) == 1
-    assert "give --config" in capsys.readouterr().err
+    assert "give --files or --config" in capsys.readouterr().err
     assert not proof.exists()
 
 

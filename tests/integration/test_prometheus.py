@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -20,7 +21,11 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sharegate.audit.note import VerifierKey
 from sharegate.cli.call import prepare, send
+from sharegate.cli.main import main
+from sharegate.consortium.witness_memory import origin_hash
+from tests.integration.test_monitor import serving
 from tests.integration.witnessed_site import Witnesses, witnessed
 from tests.postgres import on_a_thread
 from tests.site import free_port, site_on
@@ -122,7 +127,35 @@ def busy_gateway(postgres, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def prometheus(binaries, busy_gateway, tmp_path_factory):
+def monitor(busy_gateway, tmp_path_factory):
+    """The address of a monitor's metrics: it has a copy of the log, and evidence against it."""
+    site, gateway = busy_gateway
+    place = tmp_path_factory.mktemp("monitor")
+    seal = ["seal", "--config", str(gateway.config), "--out", str(place / "sealed"), "--once"]
+    assert main(seal) == 0
+    key = VerifierKey.parse(site.log_key)
+    evidence = place / "watched" / origin_hash(key.name) / "evidence"
+    evidence.mkdir(parents=True)
+    (evidence / "some.note").touch()
+    address = f"127.0.0.1:{free_port()}"
+    with serving(place / "sealed") as web:
+        (place / "monitor.toml").write_text(
+            f'state = "watched"\nadmin = "{address}"\n'
+            f'[[logs]]\nkey = "{site.log_key}"\nurl = "{web.url}"\n'
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sharegate", "monitor", "--config", place / "monitor.toml"],
+            stderr=subprocess.PIPE,
+        )
+        yield address
+        process.terminate()
+        said = process.communicate(timeout=20)[1].decode()
+    assert process.returncode == 0, said
+    assert '"alarm":"contradicted"' in said
+
+
+@pytest.fixture(scope="module")
+def prometheus(binaries, busy_gateway, monitor, tmp_path_factory):
     """A Prometheus that has scraped the gateway while it answered, refused and failed."""
     site, gateway = busy_gateway
     place = tmp_path_factory.mktemp("prometheus")
@@ -130,7 +163,8 @@ def prometheus(binaries, busy_gateway, tmp_path_factory):
     target = gateway.admin_url.removeprefix("http://")
     (place / "prometheus.yml").write_text(
         f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{RULES}]\n"
-        f"scrape_configs: [{{job_name: {JOB}, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        f"scrape_configs: [{{job_name: {JOB}, static_configs: [{{targets: "
+        f"['{target}', '{monitor}']}}]}}]\n"
     )
     output = place / "output.txt"
     with output.open("wb") as lines:
@@ -147,7 +181,7 @@ def prometheus(binaries, busy_gateway, tmp_path_factory):
     try:
         server = Prometheus(f"http://127.0.0.1:{port}")
         wait_until(lambda: is_ready(server), output)
-        wait_until(lambda: server.ask(f'up{{job="{JOB}"}} == 1'), output)
+        wait_until(lambda: len(server.ask(f'up{{job="{JOB}"}} == 1')) == 2, output)
         on_a_thread(exchange_of_every_kind(site))
         labelled = 'count(sharegate_source_failures_total{source="tax"})'
         wait_until(lambda: server.ask(labelled), output)
@@ -235,9 +269,9 @@ def rule_expressions(prometheus):
     return [(rule["name"], rule["query"]) for rule in group["rules"]]
 
 
-def shown(gateway):
-    """The names of all series in /metrics."""
-    families = text_string_to_metric_families(gateway.metrics())
+def shown(text):
+    """The names of all series in what is scraped."""
+    families = text_string_to_metric_families(text)
     return {sample.name for family in families for sample in family.samples}
 
 
@@ -261,8 +295,13 @@ def test_the_alert_rules_are_evaluated_and_the_outage_was_seen(prometheus):
     assert not prometheus.ask(rules["ShareGateDown"])
 
 
-def test_every_metric_that_is_named_exists_and_every_metric_is_shown(prometheus, busy_gateway):
-    real = shown(busy_gateway[1])
+def test_every_metric_that_is_named_exists_and_every_metric_is_shown(
+    prometheus, busy_gateway, monitor
+):
+    with urllib.request.urlopen(f"http://{monitor}/metrics", timeout=10) as answer:
+        monitors = shown(answer.read().decode())
+    assert "sharegate_audit_log_usable" not in monitors
+    real = shown(busy_gateway[1].metrics()) | monitors
     on_dashboards = {name for _, query, _ in queries() for name in METRIC.findall(query)}
     in_rules = {name for _, query in rule_expressions(prometheus) for name in METRIC.findall(query)}
     tested = {name for name in METRIC.findall(RULES_TEST.read_text()) if "sharegate_" in name}

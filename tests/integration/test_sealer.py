@@ -38,11 +38,11 @@ class Sealed:
         self.hashes += [leaf_hash(leaf) for leaf in leaves]
         return self.note(size)
 
-    def note(self, size, *cosigners):
+    def note(self, size, *cosigners, at=1):
         root = Frontier.empty().extend(self.hashes[:size]).root()
         note = sign(Checkpoint(KEY.name, size, root), KEY)
         text = parse(note).text
-        lines = [each.cosign(text, 1) for each in cosigners]
+        lines = [each.cosign(text, at) for each in cosigners]
         return encode(Note(text, (*parse(note).signatures, *lines)))
 
     async def seal(self, note):

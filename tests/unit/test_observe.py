@@ -19,13 +19,16 @@ from sharegate.model.catalogue import SourceName
 from sharegate.model.decision import Reason
 from sharegate.model.signed import Fault
 from sharegate.observe import (
+    Alarm,
     AuditLogState,
     Committed,
     Cosignatures,
     Exchanged,
     IssuerKeys,
     Lifecycle,
+    LogAlarm,
     LogLines,
+    Mirrored,
     NotBelieved,
     NotRecorded,
     Observation,
@@ -86,6 +89,21 @@ SEEN = [
     (
         WitnessFailed("a", usable=True, detail="cosigns"),
         {'sharegate_witness_failing{witness="a"}': 0},
+        logging.INFO,
+    ),
+    (
+        Mirrored("a.example/log", 7),
+        {'sharegate_mirrored_entries{origin="a.example/log"}': 7},
+        None,
+    ),
+    (
+        LogAlarm("a.example/log", Alarm.SILENT, usable=False, detail="answers 500"),
+        {'sharegate_log_alarm{alarm="silent",origin="a.example/log"}': 1},
+        logging.WARNING,
+    ),
+    (
+        LogAlarm("a.example/log", Alarm.SILENT, usable=True, detail="over"),
+        {'sharegate_log_alarm{alarm="silent",origin="a.example/log"}': 0},
         logging.INFO,
     ),
     (WitnessState(usable=True, detail="evidence"), {}, logging.INFO),
@@ -268,6 +286,7 @@ def test_the_only_labels_are_of_closed_lists_or_of_the_configuration():
         metrics(seen)
     assert label_names(series(registry)) == {
         "reason", "stage", "le", "source", "kind", "step", "fault", "status", "witness",
+        "origin", "alarm",
     }  # fmt: skip
     assert get_type_hints(RulesRefused)["fault"] is Fault
     assert get_type_hints(SettlingFailed)["step"] is Settling
@@ -276,6 +295,7 @@ def test_the_only_labels_are_of_closed_lists_or_of_the_configuration():
     assert issubclass(get_type_hints(NotRecorded)["reason"], StrEnum)
     assert get_type_hints(SourceFailed)["source"] is SourceName
     assert get_type_hints(WitnessAnswered)["status"] is Status
+    assert get_type_hints(LogAlarm)["alarm"] is Alarm
 
 
 def test_free_text_never_becomes_a_series(lines):
@@ -310,5 +330,5 @@ def test_no_observation_has_a_field_for_who_asked_or_about_whom():
     assert names == {
         "reason", "rows", "seconds", "entries", "size", "at", "usable", "what", "detail", "source",
         "kind", "rule_set", "grants", "step", "fault", "place", "count", "status",
-        "age", "unseen", "witness",
+        "age", "unseen", "witness", "origin", "alarm",
     }  # fmt: skip

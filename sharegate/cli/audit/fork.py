@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from sharegate.audit.note import VerifierKey
 from sharegate.audit.proof import consistency_path
 from sharegate.audit.tree import Frontier, leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.cli.audit.sealed import published_hashes
 from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
 from sharegate.cli.verify import read_log_key
@@ -33,8 +35,10 @@ def add_to(acts: Verbs) -> None:
     act.add_argument("first", type=Path, metavar="A", help="one checkpoint's note")
     act.add_argument("second", type=Path, metavar="B", help="the other's")
     _log_key_argument(act)
-    act.add_argument("--config", type=Path, help="a gateway's settings: the log that the larger "
-                     "checkpoint is of; needed where the sizes differ")  # fmt: skip
+    act.add_argument("--files", type=Path, metavar="DIR", help="the files of the log that the "
+                     "larger checkpoint is of, where the sizes differ")  # fmt: skip
+    act.add_argument("--config", type=Path, metavar="FILE",
+                     help="or the settings of the gateway that has it")  # fmt: skip
     act.add_argument("--out", type=Path, metavar="FILE", help="where the proof goes, not stdout")
     act.set_defaults(run=_prove)
     act = acts.add_parser("check-fork", help="check such a proof; needs nothing but the log's key")
@@ -57,10 +61,7 @@ def _prove(chosen: argparse.Namespace) -> int:
         root: bytes | None = None
         path: tuple[bytes, ...] = ()
         if states[0].size != states[1].size:
-            if chosen.config is None:
-                raise NoFork("the sizes differ: give --config, to show how the larger tree began")
-            settings = load_settings(chosen.config).audit_log
-            root, path = asyncio.run(beginning(settings, *states))
+            root, path = beginning(_hashes(chosen, key, states[1].size), *states)
         proof = fork.prove(notes, [key], key.name, root=root, path=path)
     except (Malformed, Unproven) as error:
         raise NoFork(str(error)) from error
@@ -73,6 +74,14 @@ def _prove(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _hashes(chosen: argparse.Namespace, key: VerifierKey, size: int) -> Sequence[bytes]:
+    if chosen.files is not None:
+        return published_hashes(chosen.files, key)
+    if chosen.config is not None:
+        return asyncio.run(stored_hashes(load_settings(chosen.config).audit_log, size))
+    raise NoFork("the sizes differ: give --files or --config, to show how the larger tree began")
+
+
 def _check(chosen: argparse.Namespace) -> int:
     key = _key(chosen.log_key, chosen.proof)
     try:
@@ -83,22 +92,18 @@ def _check(chosen: argparse.Namespace) -> int:
     return 0
 
 
-async def beginning(
-    settings: AuditLogSettings, first: Checkpoint, second: Checkpoint
-) -> tuple[bytes, tuple[bytes, ...]]:
-    """Hash the stored log: the root it had at the first size, and the path to the second root.
+async def stored_hashes(settings: AuditLogSettings, size: int) -> list[bytes]:
+    """The leaf hashes of the first entries of the stored log.
 
     Raises:
         LogUnreadable: The database gives no answer, or has fewer entries.
-        NoFork: It is not the log of the second checkpoint.
     """
+    hashes: list[bytes] = []
     async with audit_log_logins(settings) as (_, read_dsn):
         reader = PostgresReader(read_dsn)
-        hashes: list[bytes] = []
         try:
-            while len(hashes) < second.size:
-                most = min(_AT_ONCE, second.size - len(hashes))
-                leaves = await reader.leaves(len(hashes), most)
+            while len(hashes) < size:
+                leaves = await reader.leaves(len(hashes), min(_AT_ONCE, size - len(hashes)))
                 if not leaves:
                     raise LogUnreadable(f"the log there has {len(hashes)} entries")
                 hashes += map(leaf_hash, leaves)
@@ -106,6 +111,22 @@ async def beginning(
             raise LogUnreadable(f"the log cannot be read: {type(error).__name__}") from error
         finally:
             await reader.close()
+    return hashes
+
+
+def beginning(
+    hashes: Sequence[bytes], first: Checkpoint, second: Checkpoint
+) -> tuple[bytes, tuple[bytes, ...]]:
+    """The root that the log of a checkpoint had at a smaller size, and the path that shows it.
+
+    Args:
+        hashes: Its leaf hashes, at least up to the second size.
+        first: The smaller one.
+        second: The log's own.
+
+    Raises:
+        NoFork: They are not those of the second checkpoint.
+    """
 
     def root_of(start: int, end: int) -> bytes:
         return Frontier.empty().extend(hashes[start:end]).root()

@@ -13,6 +13,7 @@ from sharegate.audit.tiles import (
     bundles_of,
     encode_hashes,
     parse_bundle,
+    parse_hashes,
     tiles_of,
 )
 from sharegate.audit.tree import Frontier, leaf_hash
@@ -66,6 +67,25 @@ def verify_files(
     except (Malformed, Unproven) as error:
         raise NotRight(str(error)) from error
     return state.size
+
+
+def published_hashes(directory: Path, key: VerifierKey) -> list[bytes]:
+    """The leaf hashes that the files have, as far as their checkpoint goes; not judged.
+
+    Raises:
+        NotRight: The checkpoint, or a file, is wrong or missing.
+    """
+    hashes: list[bytes] = []
+    try:
+        state = open_checkpoint(_read(directory, "checkpoint"), [key], key.name)
+        for tile in tiles_of(state.size):
+            if tile.level == 0:
+                hashes += parse_hashes(tile, _read(directory, tile.path))
+    except OSError as error:
+        raise NotRight(f"{error.filename}: {error.strerror}") from error
+    except (Malformed, Unproven) as error:
+        raise NotRight(str(error)) from error
+    return hashes
 
 
 class _Rows:
