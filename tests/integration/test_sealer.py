@@ -13,6 +13,7 @@ from sharegate.audit.cosignature import Cosigner
 from sharegate.audit.note import Note, SignerKey, VerifierKey, encode, parse
 from sharegate.audit.tiles import tiles_of
 from sharegate.audit.tree import Frontier, leaf_hash
+from sharegate.cli.audit import sealed as sealing
 from sharegate.cli.main import main
 from sharegate.consortium.sealer import Sealer
 from sharegate.errors import LogDiverged
@@ -229,6 +230,45 @@ async def test_the_first_wrong_entry_is_named(sealed, capsys):
     assert verified(sealed.place) == 1
     said = capsys.readouterr().out
     assert said.startswith(f"NOT RIGHT  {KEY.name}: entry 26")
+
+
+async def test_a_log_that_was_written_anew_has_not_the_checkpoint_that_was_kept(
+    sealed, tmp_path, capsys
+):
+    kept = tmp_path / "kept.note"
+    await sealed.grow(600)
+    await sealed.seal(sealed.note(600))
+    for size in (0, 1, 255, 256, 257, 300, 512, 599, 600):
+        kept.write_bytes(sealed.note(size))
+        assert verified(sealed.place, "--kept", str(kept)) == 0, size
+        if size:
+            kept.write_bytes(sign(Checkpoint(KEY.name, size, b"\x01" * 32), KEY))
+            assert verified(sealed.place, "--kept", str(kept)) == 1, size
+    said = capsys.readouterr()
+    assert "entries 0 to 299: the chain holds, but not up to the root" in said.out
+    assert "two checkpoints of size 600" in said.err
+    kept.write_bytes(sign(Checkpoint(KEY.name, 601, b"\x01" * 32), KEY))
+    assert verified(sealed.place, "--kept", str(kept)) == 1
+    assert "is of 601 entries, the files of 600" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [1, 2, 64])
+async def test_many_processes_say_what_one_says(sealed, monkeypatch, capsys, width):
+    """However the bundles are dealt out: a seam is where a swapped or missing part could hide."""
+    monkeypatch.setattr(sealing, "_PART", width)
+    await sealed.seal(await sealed.grow(1100))
+    assert verified(sealed.place, "--processes", "2") == 0
+    one, two = (sealed.place / "tile" / "entries" / name for name in ("001", "002"))
+    first, second = one.read_bytes(), two.read_bytes()
+    for data in (second, first[:-1] + bytes([first[-1] ^ 1])):
+        one.write_bytes(data)
+        capsys.readouterr()
+        assert verified(sealed.place, "--processes", "2") == 1
+        in_many = capsys.readouterr()
+        assert verified(sealed.place, "--processes", "1") == 1
+        assert capsys.readouterr() == in_many
+        assert "entry 256" in in_many.out or "entry 511" in in_many.out
+        one.write_bytes(first)
 
 
 async def test_a_quorum_is_demanded_offline(sealed, tmp_path, capsys):

@@ -49,6 +49,7 @@ GOALS: Mapping[str, Goal | None] = {
     "stock Casbin ÷ ours at 100,000 rules, equal results": Goal(5000, 15000, more=True),
     "group-commit appends ÷ pooled INSERT+commit, 64 waiting": Goal(6, 12, more=True),
     "verify entries from PostgreSQL ÷ one-shot SHA-256": Goal(10, 5, more=False),
+    "verify them from files, two processes ÷ one-shot SHA-256": Goal(6, 3, more=False),
     "gateway resident memory, 100,000 grants, MB": Goal(250, 150, more=False),
     "changed set of 100,000 grants, seconds until in force": Goal(1, 0.5, more=False),
     "  the event loop held meanwhile, ms": Goal(50, 20, more=False),
@@ -123,6 +124,7 @@ class Samples:
             ratios(of["decision", "stock"], of["decision", "many"]),
             ratios(of["appends", "grouped"], of["appends", "pooled"]),
             ratios(of["verify", "seconds"], of["verify", "once"]),
+            ratios(of["files", "seconds"], of["files", "once"]),
             of["channel", "megabytes"],
             of["swap", "seconds"],
             of["swap", "held"],
@@ -146,6 +148,7 @@ def measure(stand: Stand, plan: Plan) -> Samples:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(appends.start())
         runner.run(appends.fill(plan.entries))
+        runner.run(appends.seal(stand.site.place / "sealed"))
         for turn in range(plan.rounds):
             if time.monotonic() - began > plan.most:
                 say(f"(out of time after {turn} of {plan.rounds} rounds)")
@@ -172,6 +175,8 @@ def measure(stand: Stand, plan: Plan) -> Samples:
                 seconds=runner.run(appends.verify()),
                 once=runner.run(appends.hash_once()),
             )
+            seconds, once = appends.verify_files()
+            samples.add("files", seconds=seconds, once=once)
             samples.add("channel", megabytes=stand.arms["channel"].megabytes())
         samples.add("verify", entries=appends.entries)
         runner.run(appends.stop())

@@ -1,10 +1,17 @@
 """Verify a log from its files alone: entries, tiles, checkpoint and, if wanted, a quorum file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from threading import active_count
+from typing import Final
 
-from sharegate.audit.chain import Fault, Verifier
-from sharegate.audit.checkpoint import open_checkpoint
+from sharegate.audit.chain import GENESIS, Fault, Verifier
+from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
 from sharegate.audit.tiles import (
@@ -18,55 +25,142 @@ from sharegate.audit.tiles import (
 )
 from sharegate.audit.tree import Frontier, leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.consortium.rows import Row, look
 from sharegate.errors import ShareGateError
+
+_PART: Final = 64  # bundles that one process takes at a time
 
 
 class NotRight(ShareGateError):
     """The files are not those of a log that was signed; names the first that is wrong."""
 
 
-def verify_files(
-    directory: Path,
-    key: VerifierKey,
-    quorum: Path | None,
-    progress: Callable[[int, int], None],
-) -> Fault | int:
-    """Hash every entry again, from its bundle, and hold all files against the checkpoint.
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A log's files, and what they are held against.
 
-    Args:
+    Attributes:
         directory: With `checkpoint` and `tile/` in it.
         key: The log's, from a source one trusts.
         quorum: A quorum file, if enough witnesses must have cosigned.
+        kept: Checkpoints of the log that somebody kept; the log must still have them.
+    """
+
+    directory: Path
+    key: VerifierKey
+    quorum: Path | None = None
+    kept: tuple[Path, ...] = ()
+
+    def states(self) -> list[Checkpoint]:
+        """The checkpoint of the files last, and before it those that were kept.
+
+        Raises:
+            Malformed, Unproven, OSError: One is missing or wrong, or the files are behind one.
+        """
+        note = _read(self.directory, "checkpoint")
+        newest = open_checkpoint(note, [self.key], self.key.name)
+        if self.quorum is not None:
+            rules = read_quorum(self.quorum.read_bytes())
+            require_quorum(open_cosigned(note, rules), rules)
+        states = []
+        for path in self.kept:
+            state = open_checkpoint(path.read_bytes(), [self.key], self.key.name)
+            if state.size > newest.size:
+                raise Unproven(f"{path} is of {state.size} entries, the files of {newest.size}")
+            states.append(state)
+        return [*states, newest]
+
+
+def verify_files(files: Files, progress: Callable[[int, int], None], processes: int) -> Fault | int:
+    """Hash every entry again, from its bundle, and hold all files against the checkpoints.
+
+    Args:
+        files: What to verify.
         progress: Told how many entries of how many are read.
+        processes: How many hash at once; a small log is hashed here.
 
     Returns:
         The first fault of the entries, or how many are right.
 
     Raises:
-        NotRight: The checkpoint, or a file that is not an entry, is wrong or missing.
+        NotRight: A checkpoint, or a file that is not an entry, is wrong or missing.
     """
     try:
-        note = _read(directory, "checkpoint")
-        state = open_checkpoint(note, [key], key.name)
-        if quorum is not None:
-            rules = read_quorum(quorum.read_bytes())
-            require_quorum(open_cosigned(note, rules), rules)
-        verifier, rows = Verifier([state]), _Rows(directory)
-        for tile in bundles_of(state.size):
-            entries = parse_bundle(tile, _read(directory, tile.path))
-            if verifier.feed(entries) is not None:
-                break
-            rows.add([leaf_hash(entry) for entry in entries])
-            progress(tile.n * WIDTH + tile.width, state.size)
-        fault = verifier.finish()
-        if fault is not None:
-            return fault
-        rows.finish(state.size)
+        states = files.states()
+        size = states[-1].size
+        if not _hold(files.directory, states, progress, processes):
+            return _named(files.directory, states)
     except OSError as error:
         raise NotRight(f"{error.filename}: {error.strerror}") from error
     except (Malformed, Unproven) as error:
         raise NotRight(str(error)) from error
-    return state.size
+    return size
+
+
+def _hold(
+    directory: Path,
+    states: Sequence[Checkpoint],
+    progress: Callable[[int, int], None],
+    processes: int,
+) -> bool:
+    """Whether the entries lead to every checkpoint, and the tiles are those of the entries."""
+    size = states[-1].size
+    wanted = frozenset(state.size // WIDTH for state in states)
+    tiles = [*bundles_of(size)]
+    parts = [tiles[at : at + _PART] for at in range(0, len(tiles), _PART)]
+    rows, prev, done = _Rows(directory), GENESIS, 0
+    tree = Frontier.empty()  # of the roots of full rows
+    with ExitStack() as stack:
+        hashing = partial(look, directory, wanted)
+        found: Iterable[list[Row] | None]
+        if processes > 1 and len(parts) > 1:
+            # Forking is quick, and safe where there are no threads.
+            way = "fork" if active_count() == 1 else "spawn"
+            pool = ProcessPoolExecutor(processes, mp_context=get_context(way))
+            stack.callback(pool.shutdown, cancel_futures=True)
+            found = pool.map(hashing, parts)
+        else:
+            found = map(hashing, parts)
+        for part in found:
+            if part is None:
+                return False
+            for row in part:
+                if row.prev != prev or not _has(states, tree, row):
+                    return False
+                prev, done = row.last, done + row.width
+                if row.width == WIDTH:
+                    tree = tree.extend([row.root])
+                    rows.add([row.root])
+            progress(done, size)
+    rows.finish(size)
+    return size % WIDTH > 0 or _has(states, tree, Row(prev, prev, b"", 0))
+
+
+def _has(states: Sequence[Checkpoint], tree: Frontier, row: Row) -> bool:
+    """Whether the log has the checkpoints that begin or end in this row."""
+    first = tree.size * WIDTH
+    before = Frontier(first, tree.hashes)
+    return all(
+        before.extend(row.hashes[: state.size - first]).root() == state.root
+        for state in states
+        if state.size // WIDTH == tree.size
+    )
+
+
+def _named(directory: Path, states: Sequence[Checkpoint]) -> Fault:
+    """The first fault, found entry by entry; where there is none, the first tile that is wrong."""
+    verifier, wrong = Verifier(states), ""
+    for tile in bundles_of(states[-1].size):
+        entries = parse_bundle(tile, _read(directory, tile.path))
+        if verifier.feed(entries) is not None:
+            break
+        row = Tile(0, tile.n, tile.width)
+        if _read(directory, row.path) != encode_hashes([leaf_hash(entry) for entry in entries]):
+            wrong = wrong or row.path
+    fault = verifier.finish()
+    if fault is None:
+        raise Unproven(f"{wrong or 'a tile'}: the hashes are not those of the entries")
+    return fault
 
 
 def published_hashes(directory: Path, key: VerifierKey) -> list[bytes]:
@@ -89,37 +183,32 @@ def published_hashes(directory: Path, key: VerifierKey) -> list[bytes]:
 
 
 class _Rows:
-    """The hashes of each level, held against its tiles as they become full."""
+    """The hashes of each level from 1 on, held against its tiles as they become full."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._rows: list[list[bytes]] = []
-        self._full: list[int] = []
+        self._rows: dict[int, list[bytes]] = {}
+        self._full: dict[int, int] = {}
 
-    def add(self, hashes: list[bytes], level: int = 0) -> None:
+    def add(self, hashes: list[bytes], level: int = 1) -> None:
         """Take the next hashes of a level, no more than fill its tile."""
-        if level == len(self._rows):
-            self._rows.append([])
-            self._full.append(0)
-        row = self._rows[level]
+        row = self._rows.setdefault(level, [])
         row += hashes
         if len(row) == WIDTH:
-            self._require(Tile(level, self._full[level]), row)
-            root = Frontier.empty().extend(row).root()
-            self._rows[level] = []
-            self._full[level] += 1
-            self.add([root], level + 1)
+            n = self._full.get(level, 0)
+            self._require(Tile(level, n), row)
+            self._rows[level], self._full[level] = [], n + 1
+            self.add([Frontier.empty().extend(row).root()], level + 1)
 
     def finish(self, size: int) -> None:
         """Hold the partial tiles against what is left."""
         for tile in tiles_of(size):
-            if tile.width < WIDTH:
-                assert tile.level is not None
+            if tile.level and tile.width < WIDTH:
                 self._require(tile, self._rows[tile.level])
 
     def _require(self, tile: Tile, row: list[bytes]) -> None:
         if _read(self._directory, tile.path) != encode_hashes(row):
-            raise NotRight(f"{tile.path}: the hashes are not those of the entries")
+            raise Unproven(f"{tile.path}: the hashes are not those of the entries")
 
 
 def _read(directory: Path, path: str) -> bytes:

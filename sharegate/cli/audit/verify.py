@@ -11,7 +11,7 @@ from sharegate.audit.chain import Fault, Verifier
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
-from sharegate.cli.audit.sealed import verify_files
+from sharegate.cli.audit.sealed import Files, verify_files
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.verify import read_log_key
 from sharegate.consortium.memory import SignerMemory
@@ -37,6 +37,11 @@ def add_to(acts: Verbs) -> None:
                      "with DIR")  # fmt: skip
     act.add_argument("--quorum", type=Path, metavar="FILE", help="a quorum file: enough witnesses "
                      "must have cosigned; with DIR")  # fmt: skip
+    act.add_argument("--kept", type=Path, action="append", default=[], metavar="NOTE",
+                     help="a checkpoint that somebody kept, which the log must still have; with "
+                     "DIR")  # fmt: skip
+    act.add_argument("--processes", type=int, choices=range(1, 65), default=2,
+                     metavar="N", help="hash with so many at once, 1 to 64; with DIR")  # fmt: skip
     act.set_defaults(run=_run)
 
 
@@ -91,7 +96,8 @@ def _run(chosen: argparse.Namespace) -> int:
         key = VerifierKey.parse(read_log_key(chosen.log_key, chosen.files).strip())
     except Malformed as error:
         raise Misconfigured("--log-key", str(error)) from error
-    return _told(key.name, verify_files(chosen.files, key, chosen.quorum, _progress))
+    files = Files(chosen.files, key, chosen.quorum, tuple(chosen.kept))
+    return _told(key.name, verify_files(files, _progress, chosen.processes))
 
 
 def _told(origin: str, found: Fault | int) -> int:
