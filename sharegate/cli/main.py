@@ -9,6 +9,7 @@ from sharegate.cli import (
     break_glass,
     call,
     catalogue,
+    consortium,
     keys,
     monitor,
     project,
@@ -42,6 +43,7 @@ _VERBS = (
     break_glass,
     witness,
     monitor,
+    consortium,
     doctor,
     demo,
 )

@@ -105,7 +105,10 @@ def _begin(chosen: argparse.Namespace) -> int:
         raise Misconfigured("logs", f"has no key of {chosen.origin}")
     note, state = b"", None
     if chosen.peers:
-        note, state = asyncio.run(furthest(chosen.peers, chosen.origin, keys))
+        found = asyncio.run(furthest(chosen.peers, chosen.origin, keys))
+        if found is None:
+            raise NothingToBeginFrom(f"none of the peers has cosigned anything of {chosen.origin}")
+        note, state = found
     memory = WitnessMemory(Path(settings.state))
     memory.seize()
     try:
@@ -119,8 +122,8 @@ def _begin(chosen: argparse.Namespace) -> int:
 
 async def furthest(
     urls: list[str], origin: str, keys: list[VerifierKey]
-) -> tuple[bytes, Checkpoint]:
-    """The largest checkpoint of a log that these witnesses have cosigned.
+) -> tuple[bytes, Checkpoint] | None:
+    """The largest checkpoint of a log that these witnesses have cosigned; None where none has.
 
     Every one of them is asked, and has to answer: who is left out could be the one who knows.
 
@@ -135,9 +138,10 @@ async def furthest(
                 seen = await seen_by(session, url, keys, origin)
             except OSError as error:
                 raise NothingToBeginFrom(f"{url} {error}") from error
-            if seen is None:
-                raise NothingToBeginFrom(f"{url} has cosigned nothing of {origin}")
-            found.append(seen)
+            if seen is not None:
+                found.append(seen)
+    if not found:
+        return None
     note, state = max(found, key=lambda each: each[1].size)
     if any(one.size == state.size and one.root != state.root for _, one in found):
         raise NothingToBeginFrom(f"the peers hold two branches of {origin} at size {state.size}")

@@ -41,14 +41,16 @@ from sharegate.model.party import (
     Registry,
     TokenIssuer,
 )
-from sharegate.model.signed import REGISTRY_SET, ROOT_SET
+from sharegate.model.signed import CONSORTIUM_SET, REGISTRY_SET, ROOT_SET
 
 _KEY_BYTES = 32
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEVELS = frozenset(level.value for level in Level)
 _REGION_DIGITS = {Level.NATION: 0, Level.PROVINCE: 2, Level.CITY: 4, Level.COUNTY: 6}
 # Entries call others by these names.
-_TAKEN = frozenset({REGISTRY_SET, ROOT_SET, "administrators", "gateway", "unregistered"})
+_TAKEN = frozenset(
+    {REGISTRY_SET, ROOT_SET, CONSORTIUM_SET, "administrators", "gateway", "unregistered"}
+)
 
 
 def load_registry(path: Path) -> Registry:

@@ -33,9 +33,14 @@ from sharegate.audit.weak import is_weak
 from sharegate.errors import Misconfigured
 
 POLICY_FORM = "sharegate-policy/v1"
-REGISTRY_FORM = "sharegate-registry/v1"
 REGISTRY_SET = "registry"
 ROOT_SET = "root"
+CONSORTIUM_SET = "consortium"
+_ONLY = {  # forms of which there is one set, whose name they need not say
+    "sharegate-registry/v1": REGISTRY_SET,
+    "sharegate-consortium/v1": CONSORTIUM_SET,
+}
+_FORMS = {name: form for form, name in _ONLY.items()}
 _MOST = 2**53  # what an entry can hold
 _SHA256_HEX = 64
 
@@ -81,7 +86,7 @@ class Statement:
     """What a note says.
 
     Attributes:
-        name: A provider's id, `ROOT_SET`, or `REGISTRY_SET`.
+        name: A provider's id, `ROOT_SET`, `REGISTRY_SET` or `CONSORTIUM_SET`.
         version: 1 or more; rises with every change.
         files: The SHA-256 of each file, in lower-case hexadecimal.
     """
@@ -93,7 +98,7 @@ class Statement:
     @property
     def text(self) -> str:
         """What is signed."""
-        form = [POLICY_FORM, self.name] if self.name != REGISTRY_SET else [REGISTRY_FORM]
+        form = [_FORMS[self.name]] if self.name in _FORMS else [POLICY_FORM, self.name]
         lines = [f"{self.files[name]}  {name}" for name in sorted(self.files)]
         return "\n".join([*form, str(self.version), *lines, ""])
 
@@ -117,11 +122,11 @@ def read_statement(text: str) -> Statement:
         Malformed: It is not exactly what `Statement.text` would write.
     """
     form, *lines = text.split("\n")
-    name = REGISTRY_SET
+    name = _ONLY.get(form, "")
     if form == POLICY_FORM and lines:
         name, *lines = lines
-    elif form != REGISTRY_FORM:
-        raise Malformed(f"neither {POLICY_FORM} nor {REGISTRY_FORM}")
+    elif not name:
+        raise Malformed(f"none of the forms {', '.join([POLICY_FORM, *_ONLY])}")
     version = read_decimal(lines[0] if lines else "")
     statement = Statement(
         name, version, {line[_SHA256_HEX + 2 :]: line[:_SHA256_HEX] for line in lines[1:-1]}
