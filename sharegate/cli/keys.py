@@ -1,4 +1,4 @@
-"""``sharegate key new``: make a key pair and say its public half."""
+"""``sharegate key``: make a key pair and say its public half; share it among keepers."""
 
 import argparse
 import os
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sharegate.audit.cosignature import Cosigner
 from sharegate.audit.note import SignerKey
+from sharegate.cli import backup
 from sharegate.cli.options import Verbs
 from sharegate.errors import Misconfigured
 
@@ -34,13 +35,14 @@ _NAMED = frozenset({"log", "rules", "witness", "witness-ml-dsa"})
 
 def add_to(verbs: Verbs) -> None:
     """Add the verb."""
-    parser = verbs.add_parser("key", help="make a key pair")
+    parser = verbs.add_parser("key", help="make a key pair, or share one among keepers")
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     for kind, meaning in _KINDS.items():
         one = kinds.add_parser(kind, help=meaning)
         one.add_argument("file", type=Path, help="where the private key goes; never overwritten")
         one.add_argument("--origin", required=kind in _NAMED, help="what it signs as")
         one.set_defaults(run=_run, kind=kind)
+    backup.add_to(kinds)
 
 
 def _run(chosen: argparse.Namespace) -> int:
