@@ -18,6 +18,7 @@ from sharegate.cli import (
     ruling,
     seal,
     serve,
+    stamp,
     verify,
     witness,
 )
@@ -36,6 +37,7 @@ _VERBS = (
     audit,
     project,
     seal,
+    stamp,
     keys,
     policy,
     registry,

@@ -44,12 +44,14 @@ class Files:
         key: The log's, from a source one trusts.
         quorum: A quorum file, if enough witnesses must have cosigned.
         kept: Checkpoints of the log that somebody kept; the log must still have them.
+        stamped: Those that a time-stamping authority stamped; likewise.
     """
 
     directory: Path
     key: VerifierKey
     quorum: Path | None = None
     kept: tuple[Path, ...] = ()
+    stamped: tuple[Checkpoint, ...] = ()
 
     def states(self) -> list[Checkpoint]:
         """The checkpoint of the files last, and before it those that were kept.
@@ -68,7 +70,10 @@ class Files:
             if state.size > newest.size:
                 raise Unproven(f"{path} is of {state.size} entries, the files of {newest.size}")
             states.append(state)
-        return [*states, newest]
+        for state in self.stamped:
+            if state.size > newest.size:
+                raise Unproven(f"{state.size} entries were stamped, the files have {newest.size}")
+        return [*states, *self.stamped, newest]
 
 
 def verify_files(files: Files, progress: Callable[[int, int], None], processes: int) -> Fault | int:

@@ -16,6 +16,7 @@ from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.verify import read_log_key
 from sharegate.consortium.memory import SignerMemory
 from sharegate.consortium.signed_log import MEMORY_FILE
+from sharegate.consortium.stamps import read_roots, read_stamps
 from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
@@ -40,6 +41,8 @@ def add_to(acts: Verbs) -> None:
     act.add_argument("--kept", type=Path, action="append", default=[], metavar="NOTE",
                      help="a checkpoint that somebody kept, which the log must still have; with "
                      "DIR")  # fmt: skip
+    act.add_argument("--stamp-roots", type=Path, metavar="FILE", help="certificates of time-"
+                     "stamping authorities (PEM): every stamp must hold; with DIR")  # fmt: skip
     act.add_argument("--processes", type=int, choices=range(1, 65), default=2,
                      metavar="N", help="hash with so many at once, 1 to 64; with DIR")  # fmt: skip
     act.set_defaults(run=_run)
@@ -96,8 +99,15 @@ def _run(chosen: argparse.Namespace) -> int:
         key = VerifierKey.parse(read_log_key(chosen.log_key, chosen.files).strip())
     except Malformed as error:
         raise Misconfigured("--log-key", str(error)) from error
-    files = Files(chosen.files, key, chosen.quorum, tuple(chosen.kept))
-    return _told(key.name, verify_files(files, _progress, chosen.processes))
+    stamps = []
+    if chosen.stamp_roots is not None:
+        stamps = read_stamps(chosen.files, key, read_roots(chosen.stamp_roots))
+    stamped = tuple(stamp.checkpoint for stamp in stamps)
+    files = Files(chosen.files, key, chosen.quorum, tuple(chosen.kept), stamped)
+    code = _told(key.name, verify_files(files, _progress, chosen.processes))
+    for stamp in stamps if code == 0 else []:
+        print(f"stamped    {stamp.checkpoint.size} entries were there at {stamp.at.isoformat()}")
+    return code
 
 
 def _told(origin: str, found: Fault | int) -> int:
