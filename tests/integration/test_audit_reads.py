@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -331,3 +332,27 @@ def test_it_works_without_a_gateway_too(office, capsys):
     assert f"{size} entries" in capsys.readouterr().out
     assert main(["project", "--config", str(gateway.config), "--rebuild", "--once"]) == 0
     assert f"{size} entries" in capsys.readouterr().out
+
+
+def test_what_was_answered_on_a_keys_word_is_listed_from_the_log(office, capsys):
+    key = core_of(entries(office)[ANSWER])["caller"]["key"]
+    issuer = core_of(entries(office)[ANSWER])["caller"]["issuer"]
+    at = core_of(entries(office)[ANSWER])["time"]
+    before = datetime.fromtimestamp((at - 1) / 1000, UTC).isoformat()
+    for which in (("--member-key", key), ("--issuer", issuer)):
+        assert run(office, "relied", *which, "--since", before, "--json") == 0
+        said = json.loads(capsys.readouterr().out)
+        assert [row["index"] for row in said["rows"]] == [ANSWER]  # the refusal after it is none
+        written = entries(office)[said["entry"]]
+        what = "key" if which[1] == key else "issuer"
+        assert core_of(written)["facts"] == {"reads": "relied", "criteria": [what, "since"]}
+        assert which[1].encode() not in written["leaf"]
+        assert opened(office, written)["act"]["criteria"] == {what: which[1], "since": at - 1}
+    later = datetime.fromtimestamp((at + 1) / 1000, UTC).isoformat()
+    assert run(office, "relied", "--member-key", key, "--since", later) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("0 answered on the word of")
+    assert run(office, "relied", "--member-key", "nobody's", "--since", before) == 0
+    assert run(office, "relied", "--member-key", key, "--since", before, person="op-er") == 1
+    with pytest.raises(SystemExit):
+        run(office, "relied", "--since", before)
+    capsys.readouterr()
