@@ -19,6 +19,7 @@ from sharegate.cli import (
     seal,
     serve,
     stamp,
+    succession,
     verify,
     witness,
 )
@@ -46,6 +47,7 @@ _VERBS = (
     witness,
     monitor,
     consortium,
+    succession,
     doctor,
     demo,
 )

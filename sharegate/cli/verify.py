@@ -12,11 +12,14 @@ from typing import Final
 
 from sharegate.audit import receipt as tlog_proof
 from sharegate.audit.chain import parse_leaf
+from sharegate.audit.checkpoint import open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
 from sharegate.audit.tree import leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs
+from sharegate.consortium.members import read_invitation
+from sharegate.consortium.succession import open_succession
 from sharegate.errors import ShareGateError
 from sharegate.record.answer import open_answer
 
@@ -59,6 +62,13 @@ def add_to(verbs: Verbs) -> None:
         metavar="FILE",
         help="a quorum file: enough of these witnesses must have cosigned too",
     )
+    parser.add_argument(
+        "--succession",
+        type=Path,
+        metavar="FILE",
+        help="that the log ended, as administrators signed it; with --invitation",
+    )
+    parser.add_argument("--invitation", type=Path, metavar="FILE", help="whose word counts")
     parser.set_defaults(run=_run)
 
 
@@ -113,6 +123,31 @@ def verify_witnessed(receipt: bytes, quorum_file: Path) -> str:
     return f"cosigned by {', '.join(said)}"
 
 
+def verify_not_ended(receipt: bytes, verified: Verified, chosen: argparse.Namespace) -> None:
+    """Check that a receipt of a log that ended still counts.
+
+    Args:
+        receipt: One that was verified.
+        verified: What it proves.
+        chosen: The succession, whose word counts, and whether a quorum was demanded and met.
+
+    Raises:
+        NotVerified: It does not, or there is no such succession.
+    """
+    try:
+        trust = read_invitation(chosen.invitation).trust(str(chosen.invitation))
+        succession, _ = open_succession(chosen.succession.read_bytes(), trust)
+        if succession.old.name != verified.origin:
+            raise NotVerified(f"{chosen.succession} is of {succession.old.name}")
+        note = tlog_proof.parse(receipt).checkpoint_note
+        state = open_checkpoint(note, [succession.old], succession.old.name)
+        succession.judge(state, cosigned=chosen.quorum is not None)
+    except OSError as error:
+        raise NotVerified(f"{error.filename}: {error.strerror}") from error
+    except (Malformed, Unproven) as error:
+        raise NotVerified(str(error)) from error
+
+
 def describe(verified: Verified) -> str:
     """Say in a few lines what was proven."""
     entry = verified.entry
@@ -149,6 +184,8 @@ def read_log_key(given: str | None, receipt: Path) -> str:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    if (chosen.succession is None) != (chosen.invitation is None):
+        raise NotVerified("--succession and --invitation go together")
     try:
         answer, receipt = chosen.answer.read_bytes(), chosen.receipt.read_bytes()
     except OSError as error:
@@ -156,6 +193,8 @@ def _run(chosen: argparse.Namespace) -> int:
     log_key = read_log_key(chosen.log_key, chosen.receipt)
     verified = verify_answer(answer, receipt, log_key)
     witnesses = None if chosen.quorum is None else verify_witnessed(receipt, chosen.quorum)
+    if chosen.succession is not None:
+        verify_not_ended(receipt, verified, chosen)
     print(describe(verified))
     if witnesses is not None:
         print(f"  {witnesses}")

@@ -20,6 +20,7 @@ class ActKind(StrEnum):
     REVIEW = "review"  # somebody looked at such an opening afterwards
     AUDIT_READ = "audit-read"  # an auditor is about to read
     HOLD = "hold"  # an auditor is about to see to it that a detail is kept, or may go
+    SUCCESSION = "succession"  # this log goes on for another that ended
     ERASE = "erase"  # a detail is about to be erased by whose data it is of
 
 
