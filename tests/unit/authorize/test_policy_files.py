@@ -395,6 +395,42 @@ def test_an_auditor_gets_the_hash_with_the_usual_tools(tmp_path):
     assert done.stdout.split()[0] == rules.hash
 
 
+def test_a_purpose_without_norm_or_without_basis_is_not_withdrawn_but_faulty(tmp_path):
+    for line in ("review,审核,Review,norm-one,", "review,审核,Review,,《办法一》"):
+        text = PURPOSES.splitlines()[0] + "\n" + line + "\n"
+        refuse(tmp_path, {"purposes.csv": text}, r"purposes\.csv:2$")
+    gone = load_rule_set(
+        write(tmp_path, {"purposes.csv": PURPOSES + "old,旧,Old,,\n"}), DEPARTMENTS
+    ).catalogue.purposes["old"]
+    assert gone.legal_bases == {}
+
+
+def test_a_stray_character_is_found_wherever_it_is(tmp_path):
+    """A file is searched in pieces: the last of many, and the seams, are searched too."""
+    lines = [grant(f"g{n}", purpose="review", rows=str(n % 50 + 1)) for n in range(2200)]
+    whole = table(lines)
+    assert len(whole) > 3 * 65_536  # or change the number
+    for at in (65_535, 65_536, 131_071, 131_072, len(whole) - 3):
+        found = whole[:at] + "\u202e" + whole[at + 1 :]
+        line = found.count("\n", 0, at) + 1
+        wrong = refuse(tmp_path, {"alpha/grants.csv": found}, rf"alpha/grants\.csv:{line}$")
+        assert "U+202E" in wrong.detail
+
+
+def test_every_field_may_be_open_and_the_persons_are_known(tmp_path):
+    named = RESOURCES.replace('name = "number"\n', 'name = "number"\nperson = true\n', 1)
+    head, rest = named.split("[[resource.field]]", 1)
+    terms = 'accepted_purposes = ["review"]\n'
+    terms += f"open_fields = [{', '.join(repr(name) for name, *_ in FIELDS)}]\n"
+    text = f"{head.replace('conditional', 'unconditional')}{terms}[[resource.field]]{rest}"
+    thing = load_rule_set(
+        write(tmp_path, {"alpha/resources.toml": text}, grant(thing="others")), DEPARTMENTS
+    ).catalogue.resources["alpha", "things"]
+    assert [name for name, each in thing.fields.items() if each.person] == ["number"]
+    assert set(thing.open.fields) == {name for name, *_ in FIELDS}
+    assert thing.relation == ("estate", "property")
+
+
 def test_every_field_of_a_catalogue_entry_is_kept(tmp_path):
     thing = load(tmp_path).catalogue.resources["alpha", "things"]
     assert [(f.name, f.type.value, f.mask.value, f.key) for f in thing.fields.values()] == [*FIELDS]
