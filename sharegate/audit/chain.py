@@ -196,6 +196,11 @@ class Verifier:
         if self._doubt is not None:
             raise Unproven("a checkpoint contradicts the state to start from")
 
+    @property
+    def agrees(self) -> bool:
+        """Whether a checkpoint vouches for exactly what was read, the last leaf too."""
+        return self._doubt is None and self._agreed == self.frontier.size
+
     def feed(self, leaves: Iterable[bytes]) -> Fault | None:
         """Read the next leaves and give the first fault, as soon as it is certain."""
         coming = iter(leaves)

@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import sys
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +16,7 @@ from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.audit.sealed import Files, verify_files
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.verify import read_log_key
-from sharegate.consortium.memory import SignerMemory
+from sharegate.consortium.memory import LogState, SignerMemory
 from sharegate.consortium.signed_log import MEMORY_FILE
 from sharegate.consortium.stamps import read_roots, read_stamps
 from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
@@ -34,6 +36,8 @@ def add_to(acts: Verbs) -> None:
     files = "a log's files (`sharegate seal`), to be verified without network"
     act.add_argument("files", type=Path, nargs="?", metavar="DIR", help=files)
     config_argument(act, required=False)
+    act.add_argument("--resume", type=Path, metavar="FILE", help="go on from where the last run "
+                     "with this file found everything right; with --config")  # fmt: skip
     act.add_argument("--log-key", metavar="KEY", help="the log's verifier key, or a file of it; "
                      "with DIR")  # fmt: skip
     act.add_argument("--quorum", type=Path, metavar="FILE", help="a quorum file: enough witnesses "
@@ -48,36 +52,73 @@ def add_to(acts: Verbs) -> None:
     act.set_defaults(run=_run)
 
 
-async def verify_log(settings: AuditLogSettings) -> Fault | int:
+async def verify_log(settings: AuditLogSettings, resume: Path | None = None) -> Fault | int:
     """Read every entry and hold it against the chain, the checkpoints and the signer's memory.
+
+    Args:
+        settings: Which log.
+        resume: Where it is remembered how far the log was found right; it is read on from there,
+            and a run that was broken off goes on. Absent: from the beginning.
 
     Returns:
         The first fault, or how many entries are right.
 
     Raises:
-        LogDiverged: A checkpoint is not this log's, or two contradict each other.
+        LogDiverged: A checkpoint is not this log's, or two contradict each other, or what was
+            found right before is not there any more.
         LogUnreadable: The database gives no answer.
+        Misconfigured: What was remembered cannot be used, or is in use.
         PostgresUnavailable: The embedded PostgreSQL, where it is used, does not start.
     """
     async with audit_log_logins(settings) as (_, read_dsn):
-        return await _verify(settings, PostgresReader(read_dsn))
+        reader = PostgresReader(read_dsn)
+        if resume is None:
+            return await _verify(settings, reader, LogState.empty(), lambda _: None)
+        memory = SignerMemory(resume, settings.origin)
+
+        def remember(state: LogState) -> None:
+            try:
+                memory.remember(state)
+            except OSError as error:
+                raise Misconfigured(str(resume), error.strerror or "cannot be written") from error
+
+        try:
+            if not memory.seize():
+                raise Misconfigured(str(resume), "is used by another run")
+            start = memory.recall() or LogState.empty()
+            return await _verify(settings, reader, start, remember)
+        except OSError as error:
+            raise Misconfigured(str(resume), error.strerror or "cannot be used") from error
+        finally:
+            memory.release()
 
 
-async def _verify(settings: AuditLogSettings, reader: PostgresReader) -> Fault | int:
+async def _verify(
+    settings: AuditLogSettings,
+    reader: PostgresReader,
+    start: LogState,
+    remember: Callable[[LogState], None],
+) -> Fault | int:
     key = VerifierKey.parse(load_signing_key(settings).vkey)
+    read = start.frontier.size
     try:
         checkpoints = [
-            open_checkpoint(note, [key], settings.origin) for note in await reader.checkpoints(0)
+            open_checkpoint(note, [key], settings.origin) for note in await reader.checkpoints(read)
         ]
         remembered = SignerMemory(settings.state / MEMORY_FILE, settings.origin).recall()
-        if remembered is not None:
+        if remembered is not None and remembered.frontier.size >= read:
             frontier = remembered.frontier
             checkpoints.append(Checkpoint(settings.origin, frontier.size, frontier.root()))
-        verifier, read = Verifier(checkpoints), 0
-        while leaves := await reader.leaves(read, _AT_ONCE):
+        verifier = Verifier(checkpoints, start.frontier, start.last)
+        if (await reader.head())[1] < read:
+            raise LogDiverged(f"{read} entries were found right before; there are fewer now")
+        ends = sorted(checkpoint.size for checkpoint in checkpoints)
+        while leaves := await reader.leaves(read, _most(ends, read)):
             read += len(leaves)
             if verifier.feed(leaves) is not None:
                 break
+            if verifier.agrees:  # else what is right may yet turn out to have been written anew
+                remember(LogState(verifier.frontier, verifier.prev))
         return verifier.finish() or verifier.frontier.size
     except (Malformed, Unproven) as error:
         raise LogDiverged(str(error)) from error
@@ -87,12 +128,18 @@ async def _verify(settings: AuditLogSettings, reader: PostgresReader) -> Fault |
         await reader.close()
 
 
+def _most(ends: Sequence[int], read: int) -> int:
+    """How many entries to read next: up to a checkpoint's last, where there is one in reach."""
+    at = bisect_right(ends, read + _AT_ONCE) - 1
+    return ends[at] - read if at >= 0 and ends[at] > read else _AT_ONCE
+
+
 def _run(chosen: argparse.Namespace) -> int:
     if (chosen.files is None) == (chosen.config is None):
         raise Misconfigured("audit verify", "needs either DIR or --config")
     if chosen.files is None:
         settings = load_settings(chosen.config).audit_log
-        return _told(settings.origin, asyncio.run(verify_log(settings)))
+        return _told(settings.origin, asyncio.run(verify_log(settings, chosen.resume)))
     if chosen.log_key is None:
         raise Misconfigured("--log-key", "is needed with DIR")
     try:
