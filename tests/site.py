@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,10 @@ class GatewayProcess:
     output: Path
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, ready: bool = True) -> None:
+    def start(self, *, ready: bool = True, more: Sequence[str] = ()) -> None:
+        command = [sys.executable, "-m", "sharegate", "serve", "--config", str(self.config)]
         with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sharegate", "serve", "--config", str(self.config)],
-                stdout=output,
-                stderr=output,
-            )
+            self.process = subprocess.Popen([*command, *more], stdout=output, stderr=output)
         if ready:
             self.wait_until_ready()
 

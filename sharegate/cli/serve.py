@@ -5,6 +5,7 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
@@ -12,6 +13,8 @@ import uvloop
 
 from sharegate.app import running
 from sharegate.cli.options import Verbs, config_argument
+from sharegate.cli.witness import witnessing
+from sharegate.consortium.witness_settings import WitnessSettings, load_witness_settings
 from sharegate.observe import LogLines
 from sharegate.record.migrate import migrate
 from sharegate.settings import Settings, load_settings
@@ -21,6 +24,8 @@ def add_to(verbs: Verbs) -> None:
     """Add the verbs."""
     parser = verbs.add_parser("serve", help="run the gateway until SIGTERM or Ctrl-C")
     config_argument(parser)
+    parser.add_argument("--witness", type=Path, metavar="FILE", help="run a witness in this "
+                        "process too, by these settings")  # fmt: skip
     parser.set_defaults(run=_serve)
     parser = verbs.add_parser("migrate", help="prepare the audit log's database, as its owner")
     config_argument(parser)
@@ -33,18 +38,27 @@ def _serve(chosen: argparse.Namespace) -> int:
     # Libraries speak up only when something is wrong; our own lines are what an operator reads.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("sharegate").setLevel(logging.INFO)
+    settings = load_settings(config)
+    witness = None if chosen.witness is None else load_witness_settings(chosen.witness)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(load_settings(config)))
+        runner.run(serve(settings, witness))
     return 0
 
 
-async def serve(settings: Settings) -> None:
-    """Run the gateway until a signal, then drain: not ready first, the listener closed after."""
+async def serve(settings: Settings, witness: WitnessSettings | None = None) -> None:
+    """Run the gateway until a signal, then drain: not ready first, the listener closed after.
+
+    A witness beside it listens first and stops last: others count on it, this gateway does not.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings, LogLines(logging.getLogger("sharegate"))) as gateway:
+    lines = LogLines(logging.getLogger("sharegate"))
+    async with AsyncExitStack() as stack:
+        if witness is not None:
+            await stack.enter_async_context(witnessing(witness, lines))
+        gateway = await stack.enter_async_context(running(settings, lines))
         await stop.wait()
         gateway.admin.draining = True
         await asyncio.sleep(settings.limits.drain_seconds)

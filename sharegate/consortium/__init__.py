@@ -1,1 +1,6 @@
-"""What keeps the audit log honest towards others: today the signer; witnesses come later."""
+"""What keeps audit logs honest: the signer of one's own, and whoever watches those of others.
+
+One's own: `signer`, `memory`, `coverage`, `cosigning`, `witnessed`, `sealer`. Those of others:
+`witness`, `mirror`, `monitor`. Who they are: `members`; who goes on for a log that ended:
+`succession`.
+"""

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import random
 import signal
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import aiohttp
@@ -15,9 +17,11 @@ from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import SignerKey, open_note
 from sharegate.audit.proof import consistency_path
 from sharegate.audit.witnessing import Submission, encode
+from sharegate.cli.call import prepare, send
 from sharegate.cli.main import main
 from sharegate.consortium.witness_memory import origin_hash
 from tests.integration.witnessed_site import make_member
+from tests.postgres import on_a_thread
 from tests.unit.audit.branches import branch, fetched, root_of
 
 ORIGIN = "tax.example/log"
@@ -179,3 +183,38 @@ def test_two_processes_are_not_one_witness(member, capsys):
     assert "another witness" in capsys.readouterr().err
     assert main(["witness", "begin", "nobody.example", "--config", one.config]) == 1
     assert "has no key of nobody.example" in capsys.readouterr().err
+
+
+def test_a_witness_in_a_gateways_process(site, tmp_path):
+    """It cosigns for others and answers exchanges, and both end at one signal."""
+    gateway = site.gateway()
+    member = make_member(tmp_path, "a", site.log_key, kinds=("witness",))
+    origin = site.log_key.partition("+")[0]
+    assert main(["witness", "begin", origin, "--config", member.config]) == 0
+    gateway.start(more=["--witness", member.config])
+    answer = on_a_thread(send(prepare(site.caller("civil-affairs"), site.properties())))
+    assert answer.status == 200
+    for body, status in ((b"", 400), (b"old 0\n\nnonsense", 400)):
+        asked = urllib.request.Request(f"{member.url}/add-checkpoint", body, method="POST")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(asked, timeout=10)
+        assert refused.value.code == status
+        refused.value.close()
+    assert gateway.stop() == 0
+    with pytest.raises(OSError):
+        urllib.request.urlopen(member.url, timeout=10)
+
+
+def test_a_witness_that_cannot_run_keeps_the_gateway_from_starting(site, tmp_path, capsys):
+    """Whoever asked for both is told, instead of being left with one."""
+    gateway = site.gateway()
+    (tmp_path / "witness.toml").write_text("nonsense = 1\n")
+    command = [
+        "serve",
+        "--config",
+        str(gateway.config),
+        "--witness",
+        str(tmp_path / "witness.toml"),
+    ]
+    assert main(command) == 1
+    assert "nonsense" in capsys.readouterr().err
