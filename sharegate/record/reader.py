@@ -28,6 +28,7 @@ _SUBTREES: Final = """
     join unnest($1::smallint[], $2::bigint[], $3::bigint[]) as w (level, first, after)
       on s.level = w.level and s.n >= w.first and s.n < w.after
 """
+_VANISHED: Final = "select * from sharegate.vanished($1, $2)"
 _STORED: Final = """
     select count(*) filter (where n = place)
       from (select n, row_number() over (order by n) - 1 as place
@@ -115,6 +116,10 @@ class PostgresReader:
         """How many subtrees of a level are stored, counting from the first without a gap."""
         count: int = (await self._ask(_STORED, level))[0][0]
         return count
+
+    async def vanished(self, first: int, after: int) -> list[int]:
+        """The entries from `first` to before `after` whose detail is gone, and none says why."""
+        return [row[0] for row in await self._ask(_VANISHED, first, after)]
 
     async def close(self) -> None:
         """Disconnect."""

@@ -129,6 +129,9 @@ def test_a_detail_that_went_without_a_word_is_not_called_erased(aged, capsys):
     on_a_thread(ask(aged.server.dsn(aged.audit_database), wipe))
     assert run(aged, "show", str(lost)) == 0
     assert "its detail is gone, and no entry says why" in capsys.readouterr().out
+    verify = ["audit", "verify", "--config", str(aged.gateways[0].config)]
+    assert main(verify) == 1
+    assert f"detail of entry {lost} is gone, and no entry says why" in capsys.readouterr().err
     # A row that names an entry which says something else proves nothing.
     on_a_thread(
         ask(
@@ -138,6 +141,8 @@ def test_a_detail_that_went_without_a_word_is_not_called_erased(aged, capsys):
     )
     assert run(aged, "show", str(lost)) == 0
     assert "and no entry says why" in capsys.readouterr().out
+    assert main(verify) == 1
+    capsys.readouterr()
 
 
 MAY = {
@@ -145,6 +150,7 @@ MAY = {
     "erase(bigint, bigint)": {"sharegate_erase"},
     "hold(bigint, bigint, boolean)": {"sharegate_audit"},
     "says(bigint, text, bigint)": set(),
+    "vanished(bigint, bigint)": {"sharegate_read"},
 }
 
 

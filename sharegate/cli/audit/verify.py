@@ -30,6 +30,10 @@ class LogUnreadable(ShareGateError):
     """The audit log's database gives no answer."""
 
 
+class DetailGone(ShareGateError):
+    """Every hash agrees, but what was sealed beside an entry was taken away without a word."""
+
+
 def add_to(acts: Verbs) -> None:
     """Add the act."""
     act = acts.add_parser("verify", help="re-hash every entry; name the first that is not right")
@@ -66,6 +70,7 @@ async def verify_log(settings: AuditLogSettings, resume: Path | None = None) -> 
     Raises:
         LogDiverged: A checkpoint is not this log's, or two contradict each other, or what was
             found right before is not there any more.
+        DetailGone: All is right but that.
         LogUnreadable: The database gives no answer.
         Misconfigured: What was remembered cannot be used, or is in use.
         PostgresUnavailable: The embedded PostgreSQL, where it is used, does not start.
@@ -112,20 +117,30 @@ async def _verify(
         verifier = Verifier(checkpoints, start.frontier, start.last)
         if (await reader.head())[1] < read:
             raise LogDiverged(f"{read} entries were found right before; there are fewer now")
+        gone: list[int] = []
         ends = sorted(checkpoint.size for checkpoint in checkpoints)
         while leaves := await reader.leaves(read, _most(ends, read)):
-            read += len(leaves)
             if verifier.feed(leaves) is not None:
                 break
-            if verifier.agrees:  # else what is right may yet turn out to have been written anew
+            gone += await reader.vanished(read, read + len(leaves))
+            read += len(leaves)
+            # Only what is signed: the rest may yet turn out to have been written anew.
+            if verifier.agrees and not gone:
                 remember(LogState(verifier.frontier, verifier.prev))
-        return verifier.finish() or verifier.frontier.size
+        return _verdict(verifier, gone)
     except (Malformed, Unproven) as error:
         raise LogDiverged(str(error)) from error
     except Broken as error:
         raise LogUnreadable(f"the audit log cannot be read: {type(error).__name__}") from error
     finally:
         await reader.close()
+
+
+def _verdict(verifier: Verifier, gone: Sequence[int]) -> Fault | int:
+    fault = verifier.finish()
+    if fault is None and gone:
+        raise DetailGone(f"the detail of entry {gone[0]} is gone, and no entry says why")
+    return fault or verifier.frontier.size
 
 
 def _most(ends: Sequence[int], read: int) -> int:

@@ -633,11 +633,23 @@ begin
 end
 $$;
 
-revoke all on function sharegate.says, sharegate.erasable, sharegate.erase, sharegate.hold
-    from public;
+-- Details that are gone although no entry says that they would be: whoever took them away went past
+-- the functions here.
+create function sharegate.vanished(first bigint, after bigint) returns setof bigint
+language sql stable security definer set search_path = '' as $$
+    select e.seq from sharegate.entry e
+     where e.seq >= first and e.seq < after and e.wrapped is null
+       and not exists (select from sharegate.erasure g
+                        where g.seq = e.seq and sharegate.says(g.told, 'erase', e.seq))
+     order by e.seq
+$$;
+
+revoke all on function sharegate.says, sharegate.erasable, sharegate.erase, sharegate.hold,
+    sharegate.vanished from public;
 grant usage on schema sharegate to sharegate_erase;
 grant execute on function sharegate.erasable, sharegate.erase to sharegate_erase;
 grant execute on function sharegate.erasable, sharegate.hold to sharegate_audit;
+grant execute on function sharegate.vanished to sharegate_read;
 grant select on sharegate.head, sharegate.entry, sharegate.checkpoint, sharegate.subtree,
     sharegate.erasure to sharegate_erase;
 grant select on sharegate.legal_hold, sharegate.erasure to sharegate_audit;
