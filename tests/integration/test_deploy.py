@@ -64,7 +64,8 @@ async def test_a_role_made_by_the_script_passes_the_gateways_own_check(database)
 
 
 async def test_the_logins_made_by_the_script_are_right_for_the_audit_log(database, tmp_path):
-    logins = [f"sharegate_{who}" for who in ("appender", "reader", "projector", "auditor")]
+    who = ("appender", "reader", "projector", "auditor", "eraser")
+    logins = [f"sharegate_{each}" for each in who]
     names = {old: f"{database.name}_{old}" for old in logins}
     script = (DEPLOY / "sql" / "audit_logins.sql").read_text()
     for old, new in names.items():
