@@ -148,6 +148,9 @@ def _admit(chosen: argparse.Namespace) -> int:
     read_consortium(candidate)  # nobody shares what is another's own
     candidate.replace(chosen.list)
     origin = VerifierKey.parse(applicant.log_key).name
+    for member in former.member:
+        if member.name == applicant.name and member.log_key != applicant.log_key:
+            print(f"NOTE: it takes the place of {member.name}, whose log had another key")
     print(f"{chosen.list} version {fresh.version}: {len(fresh.member)} members, with "
           f"{applicant.name}, whose log is {origin}")  # fmt: skip
     print("now the administrators sign it: sharegate consortium sign")

@@ -3,25 +3,22 @@
 import argparse
 import asyncio
 import logging
-import signal
 import sys
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from sharegate.app import listen
-from sharegate.audit.note import VerifierKey
-from sharegate.audit.verdict import Malformed
 from sharegate.cli.options import Verbs, config_argument
-from sharegate.cli.verify import read_log_key
+from sharegate.cli.until import cut_off
+from sharegate.cli.verify import load_log_key
 from sharegate.consortium.mirror import Mirror
 from sharegate.consortium.monitor import Monitor
 from sharegate.consortium.monitor_settings import load_monitor_settings
 from sharegate.consortium.remote import asking
-from sharegate.errors import Misconfigured, ShareGateError
+from sharegate.errors import ShareGateError
 from sharegate.metrics import Metrics
 from sharegate.observe import Lifecycle, LogLines, both
 from sharegate.web.admin import AdminRoutes
@@ -50,12 +47,9 @@ def add_to(verbs: Verbs) -> None:
 
 
 def _mirror(chosen: argparse.Namespace) -> int:
-    try:
-        key = VerifierKey.parse(read_log_key(chosen.log_key, chosen.out).strip())
-    except Malformed as error:
-        raise Misconfigured("--log-key", str(error)) from error
+    key = load_log_key(chosen.log_key, chosen.out)
     mirror = Mirror(chosen.out, key, chosen.url)
-    asyncio.run(_pull_once(mirror) if chosen.once else _until_signalled(_pull_always(mirror)))
+    asyncio.run(_pull_once(mirror) if chosen.once else cut_off(_pull_always(mirror)))
     return 0
 
 
@@ -103,15 +97,5 @@ def _monitor(chosen: argparse.Namespace) -> int:
             observe(Lifecycle("started", f"watches {len(logs)} logs"))
             await Monitor(logs, observe).run()
 
-    asyncio.run(_until_signalled(watch()))
+    asyncio.run(cut_off(watch()))
     return 0
-
-
-async def _until_signalled(work: Coroutine[None, None, None]) -> None:
-    """Do something that does not end by itself, until SIGTERM or Ctrl-C."""
-    task = asyncio.create_task(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    with suppress(asyncio.CancelledError):
-        await task

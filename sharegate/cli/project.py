@@ -3,12 +3,12 @@
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 
 from sharegate.app import audit_log_logins, load_signing_key, projection_logins
 from sharegate.audit.note import VerifierKey
 from sharegate.cli.options import Verbs, config_argument
+from sharegate.cli.until import cut_off
 from sharegate.consortium.projection import ProjectionFollower
 from sharegate.errors import Misconfigured, ShareGateError
 from sharegate.observe import LogLines
@@ -49,23 +49,12 @@ async def project(settings: Settings, *, rebuild: bool, once: bool) -> int:
                 await follower.rebuild()
             if once:
                 return await follower.catch_up()
-            await _until_signalled(follower)
+            await cut_off(follower.run())
         except Broken as error:
             raise NotProjected(f"the database gives no answer: {type(error).__name__}") from error
         finally:
             await projection.close()
         return 0
-
-
-async def _until_signalled(follower: ProjectionFollower) -> None:
-    """Follow until a signal, or until the log is not what was signed."""
-    running = asyncio.ensure_future(follower.run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    await asyncio.wait([running])
-    if not running.cancelled():
-        running.result()
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -3,15 +3,14 @@
 import argparse
 import asyncio
 import logging
-import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from sharegate.app import audit_log_logins, load_signing_key
 from sharegate.audit.note import VerifierKey
 from sharegate.cli.options import Verbs, config_argument
+from sharegate.cli.until import repeated
 from sharegate.consortium.sealer import Sealer
 from sharegate.consortium.witnessed import FILE
 from sharegate.errors import ShareGateError
@@ -73,20 +72,12 @@ def _run(chosen: argparse.Namespace) -> int:
         size = asyncio.run(seal(settings, chosen.out))
         print(f"{size} entries of {settings.origin} are published in {chosen.out}")
     else:
-        asyncio.run(_until_signalled(settings, chosen.out))
+
+        async def one() -> None:
+            try:
+                await seal(settings, chosen.out)
+            except NotSealed as error:
+                logging.getLogger("sharegate").warning("%s", error)
+
+        asyncio.run(repeated(one, _PAUSE_SECONDS))
     return 0
-
-
-async def _until_signalled(settings: AuditLogSettings, directory: Path) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    while not stop.is_set():
-        try:
-            await seal(settings, directory)
-        except NotSealed as error:
-            logging.getLogger("sharegate").warning("%s", error)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PAUSE_SECONDS):
-                await stop.wait()

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ import uvloop
 
 from sharegate.app import running
 from sharegate.cli.options import Verbs, config_argument
+from sharegate.cli.until import signalled
 from sharegate.cli.witness import witnessing
 from sharegate.consortium.witness_settings import WitnessSettings, load_witness_settings
 from sharegate.observe import LogLines
@@ -50,10 +50,7 @@ async def serve(settings: Settings, witness: WitnessSettings | None = None) -> N
 
     A witness beside it listens first and stops last: others count on it, this gateway does not.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = signalled()
     lines = LogLines(logging.getLogger("sharegate"))
     async with AsyncExitStack() as stack:
         if witness is not None:

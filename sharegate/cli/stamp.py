@@ -2,9 +2,7 @@
 
 import argparse
 import asyncio
-import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +12,10 @@ from sharegate.audit.checkpoint import open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs
-from sharegate.cli.verify import read_log_key
+from sharegate.cli.until import repeated
+from sharegate.cli.verify import load_log_key
 from sharegate.consortium.remote import asking
 from sharegate.consortium.stamps import NotStamped, ask_for_stamp, keep_stamp, read_roots
-from sharegate.errors import Misconfigured
 
 _HOUR: Final = 3600.0
 
@@ -38,15 +36,19 @@ def add_to(verbs: Verbs) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    try:
-        key = VerifierKey.parse(read_log_key(chosen.log_key, chosen.files).strip())
-    except Malformed as error:
-        raise Misconfigured("--log-key", str(error)) from error
+    key = load_log_key(chosen.log_key, chosen.files)
     roots = read_roots(chosen.roots)
     if chosen.once:
         print(asyncio.run(stamp(chosen.files, key, chosen.authority, roots)))
     else:
-        asyncio.run(_until_signalled(chosen, key, roots))
+
+        async def one() -> None:
+            try:
+                print(await stamp(chosen.files, key, chosen.authority, roots), flush=True)
+            except NotStamped as error:
+                print(f"sharegate: {error}", file=sys.stderr)
+
+        asyncio.run(repeated(one, chosen.hours * _HOUR))
     return 0
 
 
@@ -69,20 +71,3 @@ async def stamp(
     except (Malformed, Unproven) as error:
         raise NotStamped(f"{files / 'checkpoint'}: {error}") from error
     return f"{size} entries of {key.name}, stamped at {at.isoformat()}"
-
-
-async def _until_signalled(
-    chosen: argparse.Namespace, key: VerifierKey, roots: tuple[x509.Certificate, ...]
-) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    while not stop.is_set():
-        try:
-            print(await stamp(chosen.files, key, chosen.authority, roots), flush=True)
-        except NotStamped as error:
-            print(f"sharegate: {error}", file=sys.stderr)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(chosen.hours * _HOUR):
-                await stop.wait()

@@ -12,7 +12,7 @@ from sharegate.audit.note import SignerKey, VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.signing import load_key
-from sharegate.cli.verify import read_log_key
+from sharegate.cli.verify import load_log_key
 from sharegate.consortium.members import read_invitation
 from sharegate.consortium.succession import (
     Ended,
@@ -80,7 +80,7 @@ def load_succession(file: Path, trust: Administrators) -> tuple[Succession, tupl
 
 def _draft(chosen: argparse.Namespace) -> int:
     try:
-        old = VerifierKey.parse(read_log_key(chosen.old_key, chosen.last).strip())
+        old = load_log_key(chosen.old_key, chosen.last, "--old-key")
         new = SignerKey(chosen.origin, load_ed25519(chosen.new_key))
         last = open_checkpoint(_read(chosen.last), [old], old.name)
         succession = Succession(old, last, VerifierKey.parse(new.vkey), Ended(chosen.why))

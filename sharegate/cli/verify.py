@@ -20,7 +20,7 @@ from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs
 from sharegate.consortium.members import read_invitation
 from sharegate.consortium.succession import open_succession
-from sharegate.errors import ShareGateError
+from sharegate.errors import Misconfigured, ShareGateError
 from sharegate.record.answer import open_answer
 
 LOG_KEY_FILE: Final = "log.vkey"
@@ -181,6 +181,19 @@ def read_log_key(given: str | None, receipt: Path) -> str:
         return place.read_text(encoding="utf-8")
     except OSError as error:
         raise NotVerified(f"no log key at {place}: give --log-key") from error
+
+
+def load_log_key(given: str, beside: Path, option: str = "--log-key") -> VerifierKey:
+    """Read the log's public key that an option gives, as text or as a file.
+
+    Raises:
+        Misconfigured: It is no verifier key.
+        NotVerified: There is none.
+    """
+    try:
+        return VerifierKey.parse(read_log_key(given, beside).strip())
+    except Malformed as error:
+        raise Misconfigured(option, str(error)) from error
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ from sharegate.audit.checkpoint import Checkpoint
 from sharegate.audit.cosignature import Cosigner
 from sharegate.audit.note import VerifierKey
 from sharegate.cli.options import Verbs, config_argument
+from sharegate.cli.until import signalled
 from sharegate.consortium.remote import asking, seen_by
 from sharegate.consortium.witness import Witness
 from sharegate.consortium.witness_memory import WitnessMemory
@@ -87,10 +87,7 @@ def _serve(chosen: argparse.Namespace) -> int:
     settings = load_witness_settings(chosen.config)
 
     async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        stop = signalled()
         async with witnessing(settings, LogLines(logging.getLogger("sharegate"))):
             await stop.wait()
 

@@ -229,8 +229,13 @@ def test_an_application_is_of_whoever_holds_the_log_s_key(administration, invita
     assert code == 1
     assert "two members have one origin" in err
     assert [each.name for each in read_consortium(administration.list).member] == ["tax"]
+    thief.name, thief.origin = "tax", "other.example/log"  # a member's name, for another log
+    done("key", "log", thief.place / "other.pem", "--origin", thief.origin)
+    thief.log_key = thief.place / "other.pem"
+    said = done("consortium", "admit", administration.list, thief.join(invitation))
+    assert "NOTE: it takes the place of tax, whose log had another key" in said
     administration.admit(home.join(invitation))  # again: it takes its own place
-    assert read_consortium(administration.list).version == 3
+    assert read_consortium(administration.list).version == 4
 
 
 REST = 'log_key = "x"\nurl = "x"\nwitness = ["x"]\nwitness_url = "x"\n'

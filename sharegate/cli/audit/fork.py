@@ -17,7 +17,7 @@ from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.audit.sealed import published_hashes
 from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
-from sharegate.cli.verify import read_log_key
+from sharegate.cli.verify import load_log_key
 from sharegate.errors import ShareGateError
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
@@ -53,7 +53,7 @@ def _log_key_argument(act: argparse.ArgumentParser) -> None:
 
 
 def _prove(chosen: argparse.Namespace) -> int:
-    key = _key(chosen.log_key, chosen.first)
+    key = load_log_key(chosen.log_key, chosen.first)
     notes = [_read(chosen.first), _read(chosen.second)]
     try:
         states = sorted((open_checkpoint(note, [key], key.name) for note in notes),
@@ -83,7 +83,7 @@ def _hashes(chosen: argparse.Namespace, key: VerifierKey, size: int) -> Sequence
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    key = _key(chosen.log_key, chosen.proof)
+    key = load_log_key(chosen.log_key, chosen.proof)
     try:
         found = fork.verify(fork.parse(_read(chosen.proof)), [key], key.name)
     except (Malformed, Unproven) as error:
@@ -147,13 +147,6 @@ def _told(found: fork.Fork) -> str:
         f"      and one of {second.size} entries with the root {second.root.hex()[:16]}…: no one "
         "log has both"
     )
-
-
-def _key(given: str, beside: Path) -> VerifierKey:
-    try:
-        return VerifierKey.parse(read_log_key(given, beside).strip())
-    except Malformed as error:
-        raise NoFork(f"--log-key: {error}") from error
 
 
 def _read(file: Path) -> bytes:

@@ -15,7 +15,7 @@ from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.audit.sealed import Files, verify_files
 from sharegate.cli.options import Verbs, config_argument
-from sharegate.cli.verify import read_log_key
+from sharegate.cli.verify import load_log_key
 from sharegate.consortium.memory import LogState, SignerMemory
 from sharegate.consortium.signed_log import MEMORY_FILE
 from sharegate.consortium.stamps import read_roots, read_stamps
@@ -157,10 +157,7 @@ def _run(chosen: argparse.Namespace) -> int:
         return _told(settings.origin, asyncio.run(verify_log(settings, chosen.resume)))
     if chosen.log_key is None:
         raise Misconfigured("--log-key", "is needed with DIR")
-    try:
-        key = VerifierKey.parse(read_log_key(chosen.log_key, chosen.files).strip())
-    except Malformed as error:
-        raise Misconfigured("--log-key", str(error)) from error
+    key = load_log_key(chosen.log_key, chosen.files)
     stamps = []
     if chosen.stamp_roots is not None:
         stamps = read_stamps(chosen.files, key, read_roots(chosen.stamp_roots))

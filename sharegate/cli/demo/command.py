@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from sharegate.cli.demo.stage import AUDITOR, Stage, build_stage
 from sharegate.cli.demo.story import GatewayProcess, Story
 from sharegate.cli.demo.town import invent_town, people_of_the_story
 from sharegate.cli.options import Verbs
+from sharegate.cli.until import signalled
 
 
 def add_to(verbs: Verbs) -> None:
@@ -35,10 +35,7 @@ async def _demo(place: Path, policies: Path, *, once: bool) -> int:
     def step(line: str) -> None:
         say(f"[{time.monotonic() - began:5.1f} s] {line}")
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = signalled()
     stage = await build_stage(place, policies, step)
     gateway = GatewayProcess(stage, place / "gateway.log")
     try:
