@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from shamir_mnemonic import MnemonicError, combine_mnemonics, generate_mnemonics
+from shamir_mnemonic import MnemonicError, Share, combine_mnemonics, generate_mnemonics
 
 from sharegate.cli.options import Verbs
 from sharegate.errors import Misconfigured, ShareGateError
@@ -108,12 +108,21 @@ def check_value(kind: str, secret: bytes) -> str:
 
 
 def _require(kind: str, check: str, shares: Sequence[Sequence[str]]) -> bytes:
-    """Join the shares, and see that they give the key with this check value."""
+    """Join the shares, and see that they give the key with this check value.
+
+    Where there are more than are needed, each of them is tried.
+    """
+    given = [" ".join(words) for words in shares]
     try:
-        secret: bytes = combine_mnemonics([" ".join(words) for words in shares])
-    except (MnemonicError, ValueError) as error:
-        raise NotRecovered(f"the shares do not join: {error}") from error
-    if len(secret) != _KEY_BYTES or not hmac.compare_digest(check_value(kind, secret), check):
+        needed: int = Share.from_mnemonic(given[0]).member_threshold
+        tried = range(max(1, len(given) - needed + 1))
+        secrets = {combine_mnemonics(given[at : at + needed]) for at in tried}
+    except (MnemonicError, ValueError):
+        # Not the library's own sentence, which repeats words of the shares.
+        raise NotRecovered("the shares do not join: too few, damaged, or of two splits") from None
+    secret: bytes = secrets.pop()
+    right = len(secret) == _KEY_BYTES and hmac.compare_digest(check_value(kind, secret), check)
+    if secrets or not right:
         raise NotRecovered("the shares give another key than the one that was split")
     return secret
 

@@ -24,7 +24,6 @@ from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.keys import new_ml_dsa_key, new_signing_key
 from sharegate.cli.options import Verbs
 from sharegate.cli.signing import load_key, sign_set
-from sharegate.cli.witness import furthest
 from sharegate.consortium.members import (
     LIST_FILE,
     Consortium,
@@ -39,7 +38,7 @@ from sharegate.consortium.members import (
     write_consortium,
     write_invitation,
 )
-from sharegate.consortium.remote import asking, fetched_checkpoint, seen_by
+from sharegate.consortium.remote import asking, fetched_checkpoint, furthest, seen_by
 from sharegate.consortium.witness_memory import Forgotten, WitnessMemory
 from sharegate.consortium.witnessed import quorum_time
 from sharegate.errors import Misconfigured
@@ -51,6 +50,7 @@ _WITNESS_KEYS: Final = ("witness.pem", "witness-ml-dsa.pem")
 _WITNESS: Final = "witness.toml"
 _STATE: Final = "state"
 _OLD_SECONDS: Final = 120
+_WRONG: Final = "WRONG"
 
 
 def add_to(verbs: Verbs) -> None:
@@ -127,9 +127,9 @@ def _invite(chosen: argparse.Namespace) -> int:
         administrators=chosen.administrator,
         threshold=chosen.threshold,
     )
+    invitation.trust("--administrator, --threshold")
     text = write_invitation(invitation)
     _write(chosen.out, text)
-    read_invitation(chosen.out)
     print(f"{chosen.out}, SHA-256 {sha256(text.encode()).hexdigest()}")
     print("hand it over, and let the member read the SHA-256 back to you by another way")
     return 0
@@ -206,6 +206,8 @@ def _apply(chosen: argparse.Namespace) -> int:
         if known.version > consortium.version or (known.version == consortium.version and not same):
             raise Misconfigured(str(chosen.list), f"version {known.version} was applied already")
     own = _own(home, consortium)
+    if len(consortium.member) == 1:
+        raise Misconfigured(str(chosen.list), "has no other member yet, so nobody to watch")
     others = [member for member in consortium.member if member.name != own.name]
     begun = _begin(home, others, fresh=chosen.fresh)
     _write_settings(home, own, others, chosen.listen)
@@ -254,7 +256,8 @@ def _write_settings(home: Path, own: Member, others: Sequence[Member], listen: s
     logs = ",\n".join(f'    "{member.log_key}"' for member in others)
     listed = f"logs = [\n{logs},\n]\n"
     if file.exists():
-        head, _, _ = file.read_text(encoding="utf-8").partition("logs = [")
+        head, _, former = file.read_text(encoding="utf-8").partition("logs = [")
+        listed += former.partition("]\n")[2]
     else:
         keys = ", ".join(f'"{name}"' for name in _WITNESS_KEYS)
         name = _witness_name(VerifierKey.parse(own.log_key).name)
@@ -302,7 +305,7 @@ def _status(chosen: argparse.Namespace) -> int:
 
     wrong = 0
     for member, said in zip(consortium.member, asyncio.run(ask()), strict=True):
-        wrong += len(said) > 1
+        wrong += any(line.startswith(_WRONG) for line in said)
         for line in said:
             print(f"{member.name:<24} {line}")
     return int(wrong > 0)
@@ -311,33 +314,33 @@ def _status(chosen: argparse.Namespace) -> int:
 async def _of_member(
     session: aiohttp.ClientSession, consortium: Consortium, member: Member
 ) -> list[str]:
-    """What there is to say of a member's log; one line, where nothing is wrong."""
+    """What there is to say of a member's log, line by line."""
     quorum, key = consortium.quorum(member), VerifierKey.parse(member.log_key)
     said: list[str] = []
     try:
         url = f"{member.url.rstrip('/')}/checkpoint"
         found = await fetched_checkpoint(session, url, [key], key.name)
         if found is None:
-            return ["shows no checkpoint", "WRONG: nothing is published"]
+            return [f"{_WRONG}: its log shows no checkpoint"]
         note, state = found
         cosigned = open_cosigned(note, quorum)
     except (OSError, Malformed, Unproven) as error:
-        return [f"WRONG: its log {error}", ""]
+        return [f"{_WRONG}: its log {error}"]
     age = int(time.time()) - quorum_time(quorum, cosigned)
     line = f"{state.size:,} entries, cosigned by {len(cosigned.times)} of {len(quorum.witnesses)}"
     said.append(f"{line}, {age} s ago" if cosigned.times else line)
     if not quorum.met_by(cosigned.times) or (quorum.witnesses and age > _OLD_SECONDS):
-        said.append("WRONG: no quorum cosigned it lately")
+        said.append(f"{_WRONG}: no quorum cosigned it lately")
     for witness in quorum.witnesses.values():
         try:
             seen = await seen_by(session, witness.url or "", [key], key.name)
         except OSError as error:
-            said.append(f"WRONG: witness {witness.name} {error}")
+            said.append(f"{_WRONG}: witness {witness.name} {error}")
             continue
         if seen is None:
-            said.append(f"WRONG: witness {witness.name} has cosigned nothing of it")
+            said.append(f"{_WRONG}: witness {witness.name} has cosigned nothing of it")
         elif seen[1].size == state.size and seen[1].root != state.root:
-            said.append(f"WRONG: witness {witness.name} saw another history of as many entries")
+            said.append(f"{_WRONG}: witness {witness.name} saw another history of as many entries")
     return said
 
 

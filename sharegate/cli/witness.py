@@ -12,12 +12,10 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from sharegate.app import listen
-from sharegate.audit.checkpoint import Checkpoint
 from sharegate.audit.cosignature import Cosigner
-from sharegate.audit.note import VerifierKey
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.until import signalled
-from sharegate.consortium.remote import asking, seen_by
+from sharegate.consortium.remote import NothingToBeginFrom, furthest
 from sharegate.consortium.witness import Witness
 from sharegate.consortium.witness_memory import WitnessMemory
 from sharegate.consortium.witness_settings import (
@@ -25,16 +23,12 @@ from sharegate.consortium.witness_settings import (
     load_witness_settings,
     read_logs,
 )
-from sharegate.errors import Misconfigured, ShareGateError
+from sharegate.errors import Misconfigured
 from sharegate.metrics import Metrics
 from sharegate.observe import Lifecycle, LogLines, Observer, both
 from sharegate.private_keys import load_cosigner_key
 from sharegate.web.admin import AdminRoutes
 from sharegate.web.witness import WitnessRoutes
-
-
-class NothingToBeginFrom(ShareGateError):
-    """A peer gives no checkpoint that the log has signed."""
 
 
 def add_to(verbs: Verbs) -> None:
@@ -115,31 +109,3 @@ def _begin(chosen: argparse.Namespace) -> int:
     where = "its beginning" if state is None else f"entry {state.size}, where a peer is"
     print(f"{settings.name} begins with {chosen.origin} at {where}")
     return 0
-
-
-async def furthest(
-    urls: list[str], origin: str, keys: list[VerifierKey]
-) -> tuple[bytes, Checkpoint] | None:
-    """The largest checkpoint of a log that these witnesses have cosigned; None where none has.
-
-    Every one of them is asked, and has to answer: who is left out could be the one who knows.
-
-    Raises:
-        NothingToBeginFrom: One does not answer, or not with what the log has signed; or two
-            of them hold two branches.
-    """
-    found: list[tuple[bytes, Checkpoint]] = []
-    async with asking() as session:
-        for url in urls:
-            try:
-                seen = await seen_by(session, url, keys, origin)
-            except OSError as error:
-                raise NothingToBeginFrom(f"{url} {error}") from error
-            if seen is not None:
-                found.append(seen)
-    if not found:
-        return None
-    note, state = max(found, key=lambda each: each[1].size)
-    if any(one.size == state.size and one.root != state.root for _, one in found):
-        raise NothingToBeginFrom(f"the peers hold two branches of {origin} at size {state.size}")
-    return note, state

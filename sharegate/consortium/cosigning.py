@@ -19,7 +19,6 @@ from typing import Final, Protocol
 
 import aiohttp
 
-from sharegate import durable
 from sharegate.audit import note as notes
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import Note, Signature, VerifierKey
@@ -30,6 +29,7 @@ from sharegate.audit.tree import EMPTY_ROOT, range_root
 from sharegate.audit.verdict import Malformed
 from sharegate.audit.witnessing import SIZE_TYPE, Status, Submission, encode
 from sharegate.consortium.coverage import Coverage, computed
+from sharegate.consortium.evidence import keep
 from sharegate.consortium.remote import seen_by
 from sharegate.consortium.witnessed import Witnessed, quorum_time
 from sharegate.errors import AuditLogUnavailable, LogDiverged
@@ -292,8 +292,7 @@ class Cosigning:
             return
         else:
             detail = f"witness {name} holds another checkpoint of {seen.size} entries"
-        self._evidence.mkdir(mode=0o700, parents=True, exist_ok=True)
-        durable.replace(self._evidence / f"{sha256(data).hexdigest()[:32]}.note", data)
+        keep(self._evidence, f"{sha256(data).hexdigest()[:32]}.note", data)
         raise LogDiverged(detail)
 
     async def _root(self, size: int) -> bytes:

@@ -6,9 +6,8 @@ whose logs his witness watches.
 """
 
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +17,7 @@ from sharegate.audit.cosignature import CosignerKey
 from sharegate.audit.note import SignerKey, VerifierKey
 from sharegate.audit.quorum import NOBODY, Group, Log, Quorum, Witness
 from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.consortium.toml_file import read_toml
 from sharegate.errors import Misconfigured
 from sharegate.model.signed import (
     CONSORTIUM_SET,
@@ -28,8 +28,6 @@ from sharegate.model.signed import (
     read_keys,
     require_administrators,
 )
-
-T = TypeVar("T")
 
 _FORM: Final = "sharegate-member/v1"
 LIST_FILE: Final = "consortium.toml"
@@ -50,11 +48,12 @@ class Invitation(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Who signs the list of members.
 
         Raises:
-            Misconfigured: One is no verifier key, or fewer are listed than must sign.
+            Misconfigured: One is no verifier key, or so many cannot sign: two at least, and no
+                more than are listed.
         """
         keys = read_keys(f"{place}: administrators", self.administrators)
-        if self.threshold > len(keys):
-            raise Misconfigured(f"{place}: threshold", f"there are {len(keys)} administrators")
+        if not 2 <= self.threshold <= len(keys):  # noqa: PLR2004  never one alone
+            raise Misconfigured(f"{place}: threshold", f"2 to {len(keys)}, who are listed")
         return Administrators(keys, self.threshold)
 
 
@@ -108,17 +107,6 @@ class Consortium(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     version: int
     member: list[Member] = []
 
-    def named(self, name: str) -> Member:
-        """One member.
-
-        Raises:
-            Misconfigured: There is none of this name.
-        """
-        for member in self.member:
-            if member.name == name:
-                return member
-        raise Misconfigured(self.name, f"has no member {name}")
-
     def quorum(self, member: Member) -> Quorum:
         """Who witnesses a member's log: all the others, never itself; and how many must.
 
@@ -153,7 +141,7 @@ def read_invitation(path: Path) -> Invitation:
     Raises:
         Misconfigured: It cannot be read, or is none.
     """
-    invitation = _read(path, Invitation)
+    invitation = read_toml(path, Invitation)
     invitation.trust(str(path))
     return invitation
 
@@ -164,7 +152,7 @@ def read_consortium(path: Path) -> Consortium:
     Raises:
         Misconfigured: It cannot be read, a part is wrong, or two members share what is one's own.
     """
-    consortium = _read(path, Consortium)
+    consortium = read_toml(path, Consortium)
     for member in consortium.member:
         try:
             member.require_sound()
@@ -251,15 +239,6 @@ def read_application(data: bytes) -> Member:
     if notes.open_note(data, [VerifierKey.parse(log_key)]).note.text != member.text:
         raise Unproven("the log's key signed something else")
     return member
-
-
-def _read(path: Path, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), kind)
-    except OSError as error:
-        raise Misconfigured(str(path), error.strerror or "cannot be read") from error
-    except (ValueError, msgspec.ValidationError) as error:
-        raise Misconfigured(str(path), str(error)) from error
 
 
 def _quoted(text: str) -> str:

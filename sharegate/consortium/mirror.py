@@ -11,9 +11,9 @@ from typing import Final
 
 import aiohttp
 
-from sharegate import durable
 from sharegate.audit.checkpoint import Checkpoint
 from sharegate.audit.note import VerifierKey
+from sharegate.consortium import evidence
 from sharegate.consortium.remote import NotFetched, RemoteLog, fetched_checkpoint
 from sharegate.consortium.sealer import CHECKPOINT, Sealer
 from sharegate.errors import LogDiverged
@@ -96,10 +96,9 @@ class Mirror:
 
     def _keep(self, note: bytes) -> None:
         """Keep both sides: what was mirrored, and what contradicts it."""
-        self.evidence.mkdir(mode=0o700, exist_ok=True)
         mirrored = self.files / CHECKPOINT
         for each in (note, *([mirrored.read_bytes()] if mirrored.exists() else [])):
-            durable.replace(self.evidence / f"{sha256(each).hexdigest()[:32]}.note", each)
+            evidence.keep(self.evidence, f"{sha256(each).hexdigest()[:32]}.note", each)
 
     def _sealer(self, entries: "RemoteLog | _Nothing") -> Sealer:
         return Sealer(self.files, self.key, entries)

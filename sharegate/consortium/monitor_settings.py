@@ -1,16 +1,15 @@
 """What a monitor is told: a TOML file of its own, as it runs where no gateway does."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed
 from sharegate.consortium.mirror import Mirror
 from sharegate.consortium.monitor import Watched
+from sharegate.consortium.toml_file import read_toml
 from sharegate.consortium.witness_memory import origin_hash
 from sharegate.consortium.witnessed import load_quorum
 from sharegate.errors import Misconfigured
@@ -59,12 +58,7 @@ def load_monitor_settings(path: Path) -> tuple[MonitorSettings, list[Watched]]:
     Raises:
         Misconfigured: It cannot be read, is not TOML, or a key is unknown, missing or wrong.
     """
-    try:
-        settings = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), MonitorSettings)
-    except OSError as error:
-        raise Misconfigured(str(path), error.strerror or "cannot be read") from error
-    except (ValueError, msgspec.ValidationError) as error:
-        raise Misconfigured(str(path), str(error)) from error
+    settings = read_toml(path, MonitorSettings)
     logs: dict[str, Watched] = {}
     for each in settings.logs:
         try:

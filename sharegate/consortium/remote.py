@@ -12,6 +12,7 @@ from sharegate.audit.note import MAX_NOTE_BYTES, VerifierKey
 from sharegate.audit.tiles import WIDTH, Tile, encode_bundle, parse_bundle
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.consortium.witness_memory import origin_hash
+from sharegate.errors import ShareGateError
 
 _SECONDS: Final = 10.0
 _OK: Final = 200
@@ -21,6 +22,10 @@ _MOST_BUNDLE: Final = WIDTH * (2 + 65_535)
 
 class NotFetched(OSError):
     """Somebody gave no answer, or not one of what he was asked for; says why."""
+
+
+class NothingToBeginFrom(ShareGateError):
+    """A peer gives no checkpoint that the log has signed."""
 
 
 @asynccontextmanager
@@ -41,7 +46,7 @@ async def fetched(session: aiohttp.ClientSession, url: str, most: int) -> bytes 
     Raises:
         NotFetched: There is no answer, another one, or one of more than `most` bytes.
     """
-    data = b""
+    data = bytearray()
     try:
         async with session.get(url, allow_redirects=False) as answer:
             if answer.status in _ABSENT:
@@ -54,7 +59,7 @@ async def fetched(session: aiohttp.ClientSession, url: str, most: int) -> bytes 
                     raise NotFetched("answers without end")
     except (aiohttp.ClientError, TimeoutError) as error:
         raise NotFetched(f"gives no answer ({type(error).__name__})") from error
-    return data
+    return bytes(data)
 
 
 async def fetched_checkpoint(
@@ -84,6 +89,34 @@ async def seen_by(
     """
     url = f"{witness_url.rstrip('/')}/{origin_hash(origin)}/checkpoint"
     return await fetched_checkpoint(session, url, keys, origin)
+
+
+async def furthest(
+    urls: list[str], origin: str, keys: list[VerifierKey]
+) -> tuple[bytes, Checkpoint] | None:
+    """The largest checkpoint of a log that these witnesses have cosigned; None where none has.
+
+    Every one of them is asked, and has to answer: who is left out could be the one who knows.
+
+    Raises:
+        NothingToBeginFrom: One does not answer, or not with what the log has signed; or two
+            of them hold two branches.
+    """
+    found: list[tuple[bytes, Checkpoint]] = []
+    async with asking() as session:
+        for url in urls:
+            try:
+                seen = await seen_by(session, url, keys, origin)
+            except OSError as error:
+                raise NothingToBeginFrom(f"{url} {error}") from error
+            if seen is not None:
+                found.append(seen)
+    if not found:
+        return None
+    note, state = max(found, key=lambda each: each[1].size)
+    if any(one.size == state.size and one.root != state.root for _, one in found):
+        raise NothingToBeginFrom(f"the peers hold two branches of {origin} at size {state.size}")
+    return note, state
 
 
 class RemoteLog:

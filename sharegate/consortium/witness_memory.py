@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from sharegate import durable
+from sharegate.consortium.evidence import keep
 from sharegate.errors import Misconfigured, ShareGateError
 
 _LOCK: Final = "lock"
 _EVIDENCE: Final = "evidence"
-_MOST_EVIDENCE: Final = 64
 
 
 class Forgotten(ShareGateError):
@@ -98,11 +98,7 @@ class WitnessMemory:
 
     def keep_evidence(self, origin: str, name: str, data: bytes) -> None:
         """Keep what shows that a log contradicted itself; so much of it and no more. Blocks."""
-        folder = self.directory / _EVIDENCE / origin_hash(origin)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = folder / name
-        if not file.exists() and sum(1 for _ in folder.iterdir()) < _MOST_EVIDENCE:
-            durable.replace(file, data)
+        keep(self.directory / _EVIDENCE / origin_hash(origin), name, data)
 
     def _file(self, origin: str) -> Path:
         return self.directory / f"{origin_hash(origin)}.note"

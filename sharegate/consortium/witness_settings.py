@@ -1,6 +1,5 @@
 """What a witness is told: a TOML file of its own, as it may run where no gateway does."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from msgspec import Meta, Struct
 
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed
+from sharegate.consortium.toml_file import read_toml
 from sharegate.errors import Misconfigured
 from sharegate.settings import Address
 
@@ -56,12 +56,7 @@ def load_witness_settings(path: Path) -> WitnessSettings:
     Raises:
         Misconfigured: It cannot be read, is not TOML, or a key is unknown, missing or wrong.
     """
-    try:
-        settings = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), WitnessSettings)
-    except OSError as error:
-        raise Misconfigured(str(path), error.strerror or "cannot be read") from error
-    except (ValueError, msgspec.ValidationError) as error:
-        raise Misconfigured(str(path), str(error)) from error
+    settings = read_toml(path, WitnessSettings)
     return msgspec.structs.replace(
         settings,
         keys=[str(path.parent / key) for key in settings.keys],

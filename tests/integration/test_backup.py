@@ -52,11 +52,23 @@ def test_any_so_many_bring_it_back_byte_for_byte(key, shares, tmp_path):
         assert out.stat().st_mode & 0o777 == 0o600
 
 
-def test_fewer_bring_nothing_and_more_than_needed_are_told(shares, tmp_path, capsys):
+def test_fewer_bring_nothing_and_no_word_of_theirs_is_repeated(shares, tmp_path, capsys):
     for some in (shares[:1], shares[:2], [*shares[:2], shares[0]]):
         assert recover(some, "--out", tmp_path / "again") == 1
     assert not (tmp_path / "again").exists()
-    assert "do not join" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "do not join" in said
+    assert not any(word in said.split() for word in shares[0].read_text().splitlines()[4].split())
+
+
+def test_more_than_are_needed_are_all_tried(shares, tmp_path, capsys):
+    for some in (shares[:4], shares, shares[::-1]):
+        assert recover(some, "--rehearse") == 0
+    words = shares[4].read_text().split()
+    shares[4].write_text(shares[4].read_text().replace(words[-1], words[-2]))
+    for some in (shares, shares[::-1]):
+        assert recover(some, "--rehearse") == 1
+    capsys.readouterr()
 
 
 def test_a_rehearsal_writes_nothing(shares, tmp_path, capsys):

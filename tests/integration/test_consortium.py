@@ -12,6 +12,7 @@ from sharegate.audit.quorum import read_quorum
 from sharegate.cli.call import prepare, send
 from sharegate.cli.main import main
 from sharegate.consortium.members import least, read_consortium
+from sharegate.consortium.witness_settings import load_witness_settings
 from tests.integration.test_monitor import serving
 from tests.integration.witnessed_site import Member as Running
 from tests.integration.witnessed_site import witnessed
@@ -186,6 +187,7 @@ def test_a_latecomer_begins_where_the_others_are(administration, invitation, tmp
 
 def test_only_what_enough_administrators_signed_is_applied(administration, invitation, tmp_path):
     home, other = Home(tmp_path, "tax"), Home(tmp_path, "housing")
+    administration.admit(Home(tmp_path, "justice").join(invitation), by=())
     administration.admit(home.join(invitation), by=())
     assert "is missing: this is not signed" in home.apply(administration.list, "--fresh")[2]
     administration.sign(by=("one",))
@@ -204,8 +206,23 @@ def test_only_what_enough_administrators_signed_is_applied(administration, invit
     assert home.apply(administration.list, "--fresh")[0] == 0
     administration.list.write_bytes(before[0])
     administration.list.with_suffix(".note").write_bytes(before[1])
-    assert "version 3 was applied already" in home.apply(administration.list)[2]
+    assert "version 4 was applied already" in home.apply(administration.list)[2]
     assert "holds the witness keys of no member" in other.apply(administration.list, "--fresh")[2]
+
+
+def test_a_lone_member_has_nobody_to_watch(administration, invitation, tmp_path):
+    home, other = Home(tmp_path, "tax"), Home(tmp_path, "housing")
+    administration.admit(home.join(invitation))
+    assert "nobody to watch" in home.apply(administration.list, "--fresh")[2]
+    assert not (home.place / "witness.toml").exists()
+    administration.admit(other.join(invitation))
+    assert home.apply(administration.list, "--fresh")[0] == 0
+    settings = home.place / "witness.toml"
+    settings.write_text(settings.read_text() + 'admin = "127.0.0.1:0"\n')
+    administration.admit(Home(tmp_path, "justice").join(invitation))
+    assert home.apply(administration.list, "--fresh")[0] == 0
+    assert load_witness_settings(settings).admin == "127.0.0.1:0"  # what was set stays
+    assert len(load_witness_settings(settings).logs) == 2
 
 
 def test_an_application_is_of_whoever_holds_the_log_s_key(administration, invitation, tmp_path):
@@ -261,7 +278,12 @@ def test_one_administrator_alone_is_no_trust(administration, tmp_path):
         "--out", tmp_path / "i",
     )  # fmt: skip
     assert code == 1
-    assert "administrators" in err
+    assert "administrator" in err
+    named = [word for key in administration.keys for word in ("--administrator", key)]
+    for threshold in (1, 3):
+        asked = ["consortium", "invite", administration.list, *named, "--out", tmp_path / "i"]
+        assert sharegate(*asked, "--threshold", threshold)[0] == 1
+    assert not (tmp_path / "i").exists()
 
 
 @pytest.mark.parametrize("count", range(1, 30))

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,6 +21,7 @@ from sharegate.errors import LogDiverged
 from sharegate.observe import Alarm, LogAlarm, Mirrored
 from tests.integration.searchable import KEY, searchable
 from tests.integration.test_sealer import LOG, Sealed
+from tests.integration.web_server import listening
 
 AT = 1_900_000_000  # seconds of Unix time
 COSIGNERS = [
@@ -41,38 +40,19 @@ class Web(dict):
         self.url = ""
         self.asked = []
 
-    def answer(self, path):
+    def answer(self, path, _body):
+        path = path.removeprefix("/log/").removeprefix("/")
         self.asked.append(path)
-        if path in self:
-            return self[path]
         file = self.directory / path
-        return file.read_bytes() if file.is_file() else None
+        said = self[path] if path in self else file.read_bytes() if file.is_file() else None
+        return (404, b"") if said is None else (200, said)
 
 
 @contextmanager
 def serving(directory):
     web = Web(directory)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            said = web.answer(self.path.removeprefix("/log/").removeprefix("/"))
-            self.send_response(404 if said is None else 200)
-            self.end_headers()
-            self.wfile.write(said or b"")
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    web.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(web.answer) as web.url:
         yield web
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
@@ -364,6 +344,18 @@ def test_a_monitors_faulty_settings_are_named(tmp_path, capsys, text, named):
     assert main(["monitor", "--config", str(config), "--once"]) == 1
     assert named in capsys.readouterr().err
     assert main(["monitor", "--config", str(tmp_path / "none"), "--once"]) == 1
+
+
+async def test_evidence_does_not_fill_the_disk(sealed, web, tmp_path):
+    await sealed.seal(await sealed.grow(20))
+    mirror = Mirror(tmp_path / "mirror", LOG, web.url)
+    await pull(mirror)
+    for n in range(70):
+        web["checkpoint"] = sign(Checkpoint(KEY.name, 20, bytes([n]) * 32), KEY)
+        with pytest.raises(LogDiverged):
+            await pull(mirror)
+    assert len([*mirror.evidence.iterdir()]) == 64
+    assert web["checkpoint"] not in files(mirror.evidence).values()
 
 
 async def test_bundles_are_fetched_once_each(sealed, web, tmp_path):

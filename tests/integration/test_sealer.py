@@ -249,7 +249,7 @@ async def test_a_log_that_was_written_anew_has_not_the_checkpoint_that_was_kept(
     assert "two checkpoints of size 600" in said.err
     kept.write_bytes(sign(Checkpoint(KEY.name, 601, b"\x01" * 32), KEY))
     assert verified(sealed.place, "--kept", str(kept)) == 1
-    assert "is of 601 entries, the files of 600" in capsys.readouterr().err
+    assert "a checkpoint of 601 entries is known, the files have 600" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("width", [1, 2, 64])
@@ -305,3 +305,17 @@ def test_either_files_or_settings_are_verified(tmp_path, capsys):
     assert main(["audit", "verify", str(tmp_path), "--log-key", "x+y"]) == 1
     assert main(["audit", "verify", str(tmp_path), "--log-key", KEY.vkey]) == 1
     assert "checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--config", "x", "--kept", "x"),
+        ("--config", "x", "--quorum", "x"),
+        ("--config", "x", "--stamp-roots", "x"),
+        ("x", "--log-key", KEY.vkey, "--resume", "x"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(capsys, arguments):
+    assert main(["audit", "verify", *arguments]) == 1
+    assert f"{arguments[-2]}: does not go with this" in capsys.readouterr().err

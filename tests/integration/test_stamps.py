@@ -4,10 +4,7 @@ import asyncio
 import re
 import shutil
 import subprocess
-import threading
-from contextlib import contextmanager
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -15,6 +12,7 @@ from sharegate.audit.checkpoint import Checkpoint, sign
 from sharegate.cli.main import main
 from tests.integration.searchable import KEY, searchable
 from tests.integration.test_sealer import LOG, Sealed
+from tests.integration.web_server import listening
 
 CONFIGURATION = """
 [tsa]
@@ -71,35 +69,12 @@ class Authority:
         return (self.place / "reply").read_bytes()
 
 
-@contextmanager
-def serving(authority):
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            said = authority.stamp(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(authority.status)
-            self.end_headers()
-            self.wfile.write(said)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    authority.url = f"http://127.0.0.1:{server.server_port}/tsa"
-    try:
-        yield authority
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def authority(tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("no openssl here, so no time-stamping authority was tried")
-    with serving(Authority(tmp_path / "authority")) as made:
+    made = Authority(tmp_path / "authority")
+    with listening(lambda _path, query: (made.status, made.stamp(query))) as made.url:
         yield made
 
 
@@ -166,7 +141,7 @@ async def test_a_log_that_lost_entries_is_shorter_than_what_was_stamped(sealed, 
     note.write_bytes(kept)
     capsys.readouterr()
     assert verified(sealed, authority) == 1
-    assert "50 entries were stamped, the files have 20" in capsys.readouterr().err
+    assert "a checkpoint of 50 entries is known, the files have 20" in capsys.readouterr().err
 
 
 async def test_a_stamp_of_something_else_is_refused(sealed, authority, tmp_path, capsys):

@@ -43,15 +43,14 @@ class Files:
         directory: With `checkpoint` and `tile/` in it.
         key: The log's, from a source one trusts.
         quorum: A quorum file, if enough witnesses must have cosigned.
-        kept: Checkpoints of the log that somebody kept; the log must still have them.
-        stamped: Those that a time-stamping authority stamped; likewise.
+        kept: Checkpoints of the log that somebody kept, or an authority stamped; the log must still
+            have them.
     """
 
     directory: Path
     key: VerifierKey
     quorum: Path | None = None
-    kept: tuple[Path, ...] = ()
-    stamped: tuple[Checkpoint, ...] = ()
+    kept: tuple[Checkpoint, ...] = ()
 
     def states(self) -> list[Checkpoint]:
         """The checkpoint of the files last, and before it those that were kept.
@@ -64,16 +63,11 @@ class Files:
         if self.quorum is not None:
             rules = read_quorum(self.quorum.read_bytes())
             require_quorum(open_cosigned(note, rules), rules)
-        states = []
-        for path in self.kept:
-            state = open_checkpoint(path.read_bytes(), [self.key], self.key.name)
+        for state in self.kept:
             if state.size > newest.size:
-                raise Unproven(f"{path} is of {state.size} entries, the files of {newest.size}")
-            states.append(state)
-        for state in self.stamped:
-            if state.size > newest.size:
-                raise Unproven(f"{state.size} entries were stamped, the files have {newest.size}")
-        return [*states, *self.stamped, newest]
+                known = f"a checkpoint of {state.size} entries is known"
+                raise Unproven(f"{known}, the files have {newest.size}")
+        return [*self.kept, newest]
 
 
 def verify_files(files: Files, progress: Callable[[int, int], None], processes: int) -> Fault | int:

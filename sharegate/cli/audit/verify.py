@@ -13,7 +13,7 @@ from sharegate.audit.chain import Fault, Verifier
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
-from sharegate.cli.audit.sealed import Files, verify_files
+from sharegate.cli.audit.sealed import Files, NotRight, verify_files
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.verify import load_log_key
 from sharegate.consortium.memory import LogState, SignerMemory
@@ -24,6 +24,8 @@ from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
 
 _AT_ONCE: Final = 4096
+_ONLY_CONFIG: Final = ("resume",)
+_ONLY_FILES: Final = ("log_key", "quorum", "kept", "stamp_roots")
 
 
 class LogUnreadable(ShareGateError):
@@ -152,6 +154,10 @@ def _most(ends: Sequence[int], read: int) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     if (chosen.files is None) == (chosen.config is None):
         raise Misconfigured("audit verify", "needs either DIR or --config")
+    others = _ONLY_CONFIG if chosen.config is None else _ONLY_FILES
+    for option in others:
+        if getattr(chosen, option):  # passed over, it would seem to have been held against
+            raise Misconfigured(f"--{option.replace('_', '-')}", "does not go with this")
     if chosen.files is None:
         settings = load_settings(chosen.config).audit_log
         return _told(settings.origin, asyncio.run(verify_log(settings, chosen.resume)))
@@ -161,12 +167,21 @@ def _run(chosen: argparse.Namespace) -> int:
     stamps = []
     if chosen.stamp_roots is not None:
         stamps = read_stamps(chosen.files, key, read_roots(chosen.stamp_roots))
-    stamped = tuple(stamp.checkpoint for stamp in stamps)
-    files = Files(chosen.files, key, chosen.quorum, tuple(chosen.kept), stamped)
+    kept = [*(_kept(path, key) for path in chosen.kept), *(stamp.checkpoint for stamp in stamps)]
+    files = Files(chosen.files, key, chosen.quorum, tuple(kept))
     code = _told(key.name, verify_files(files, _progress, chosen.processes))
     for stamp in stamps if code == 0 else []:
         print(f"stamped    {stamp.checkpoint.size} entries were there at {stamp.at.isoformat()}")
     return code
+
+
+def _kept(path: Path, key: VerifierKey) -> Checkpoint:
+    try:
+        return open_checkpoint(path.read_bytes(), [key], key.name)
+    except OSError as error:
+        raise NotRight(f"{path}: {error.strerror}") from error
+    except (Malformed, Unproven) as error:
+        raise NotRight(f"{path}: {error}") from error
 
 
 def _told(origin: str, found: Fault | int) -> int:
