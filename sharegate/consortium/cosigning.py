@@ -206,10 +206,16 @@ class Cosigning:
             await worker.wake.wait()
             worker.wake.clear()
             while (shown := self._shown) is not None and worker.shown is not shown:
-                worker.shown = shown
                 await self._ask_once(worker, shown)
-                shown.pending.discard(worker.witness.name)
+                name, met = worker.witness.name, self._quorum.met_by(shown.lines)
+                if met and name in shown.lines:
+                    await self._keep(shown)
+                shown.pending.discard(name)
                 shown.moved.set()
+                if met or name in shown.lines or not self._signer.signs:
+                    worker.shown = shown
+                else:  # it slipped; where another one is slow, there is time to ask it again
+                    await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _ask_once(self, worker: _Worker, shown: _Shown) -> None:
         try:
@@ -225,10 +231,14 @@ class Cosigning:
             if worker.failing:
                 worker.failing = False
                 self._observe(WitnessFailed(worker.witness.name, usable=True, detail="cosigns"))
-            if self._quorum.met_by(shown.lines):
-                lines = [line for lines in shown.lines.values() for line in lines]
-                whole = Note(shown.note.text, (*shown.note.signatures, *lines))
-                await self._witnessed.keep(notes.encode(whole))
+
+    async def _keep(self, shown: _Shown) -> None:
+        """Keep what a quorum has cosigned."""
+        lines = [line for lines in shown.lines.values() for line in lines]
+        whole = Note(shown.note.text, (*shown.note.signatures, *lines))
+        # A disk that fails stops the signer, and says so; the witness is asked all the same.
+        with suppress(OSError):
+            await self._witnessed.keep(notes.encode(whole))
 
     # --- one witness ------------------------------------------------------------------------------
 

@@ -264,6 +264,43 @@ async def test_a_slow_witness_holds_nobody_up(site, witnesses):
         assert await asyncio.to_thread(gateway.stop) == 0
 
 
+async def test_one_that_slips_while_another_is_slow_is_asked_again(site, witnesses):
+    """Three slips: were it asked once a round, nobody would wait so long for the fourth."""
+    gateway = site.gateway()
+    real = witnesses.members[1].url
+    left = 0
+
+    async def sleep(request):
+        await request.read()
+        await asyncio.sleep(60)
+        return web.Response(status=500)
+
+    async def slip(request):
+        nonlocal left
+        body = await request.read()
+        if left and request.method == "POST":
+            left -= 1
+            return web.Response(status=500)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(request.method, real + request.path, data=body) as answer,
+        ):
+            kind = {"Content-Type": answer.headers["Content-Type"]}
+            return web.Response(status=answer.status, body=await answer.read(), headers=kind)
+
+    async with served(sleep) as slow, served(slip) as slipping:
+        quorum = witnesses.quorum_file({"a": slow, "b": slipping})
+        witnessed(gateway, quorum)
+        witnesses.start()
+        await asyncio.to_thread(gateway.start)
+        left = 3
+        reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+        found = checked(site, quorum, await fetched(site, reply.exchange_id))
+        assert set(found.times) == {"b", "c", "d"}
+        assert left == 0
+        assert await asyncio.to_thread(gateway.stop) == 0
+
+
 async def test_a_gateway_that_no_quorum_ever_saw_answers_nobody(site, witnesses):
     gateway = site.gateway()
     witnessed(gateway, witnesses.quorum_file())
