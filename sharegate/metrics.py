@@ -40,6 +40,7 @@ from sharegate.observe import (
     Settling,
     SettlingFailed,
     Signed,
+    SignerState,
     SourceFailed,
     Stage,
     Throttled,
@@ -99,6 +100,7 @@ class Metrics(Collector):
         self._commit = _Histogram(_STAGE_BUCKETS)
         self._sign = _Histogram(_STAGE_BUCKETS)
         self._size = 0
+        self._signs = 0
         self._signed_at = 0.0
         self._sources: dict[tuple[SourceName, str], int] = {}
         self._unsettled = dict.fromkeys(Settling, 0)
@@ -138,6 +140,8 @@ class Metrics(Collector):
             case Signed():
                 self._sign.observe(seen.seconds)
                 self._size, self._signed_at = seen.size, seen.at
+            case SignerState():
+                self._signs = int(seen.signs)
             case NotBelieved():
                 self._unproven[seen.reason] += 1
             case Throttled():
@@ -209,6 +213,7 @@ class Metrics(Collector):
         yield _gauge("checkpoint_size", "Entries under the last checkpoint.", self._size)
         last = "Unix time of the last checkpoint."
         yield _gauge("checkpoint_timestamp_seconds", last, self._signed_at)
+        yield _gauge("signs", "1 in the process that signs the log.", self._signs)
         yield _gauge("audit_log_usable", "1 while entries can be recorded.", self._usable())
         yield _counter(
             "source_failures", "Sources that gave no answer.", ["source", "kind"], self._sources

@@ -83,6 +83,12 @@ class AuditLogState(Struct, frozen=True, gc=False):
     detail: str
 
 
+class SignerState(Struct, frozen=True, gc=False):
+    """This process became the one that signs the log, or stopped being it."""
+
+    signs: bool
+
+
 class SourceFailed(Struct, frozen=True, gc=False):
     """A source gave no answer. Its own error text may carry data and is not kept."""
 
@@ -238,6 +244,7 @@ Observation = (
     | Committed
     | Signed
     | AuditLogState
+    | SignerState
     | SourceFailed
     | SettlingFailed
     | ReferralsListed

@@ -124,12 +124,17 @@ class Site:
     policies: Path = POLICIES
     gateways: list[GatewayProcess] = field(default_factory=list)
 
-    def gateway(self) -> GatewayProcess:
-        """One more gateway, with settings and callers of its own; not started."""
+    def gateway(self, state: str = "state") -> GatewayProcess:
+        """One more gateway, with settings and callers of its own; not started.
+
+        Gateways with another `state` are as on another host.
+        """
         ports = free_port(), free_port()
         home = self.place / f"gateway-{len(self.gateways)}"
         home.mkdir()
-        for shared in ("keys", "registry.toml", "registry.note", "state"):
+        (self.place / state).mkdir(exist_ok=True)
+        (home / "state").symlink_to(self.place / state)
+        for shared in ("keys", "registry.toml", "registry.note"):
             (home / shared).symlink_to(self.place / shared)
         (home / "callers").mkdir()
         config = write_settings(

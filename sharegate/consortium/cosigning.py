@@ -34,7 +34,7 @@ from sharegate.consortium.remote import seen_by
 from sharegate.consortium.witnessed import Witnessed, quorum_time
 from sharegate.errors import AuditLogUnavailable, LogDiverged
 from sharegate.observe import Observer, WitnessFailed
-from sharegate.record.reader import PostgresReader
+from sharegate.record.reader import Broken, PostgresReader
 
 _SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 1.0
@@ -51,6 +51,9 @@ class Signing(Protocol):
 
     def freeze(self, detail: str) -> None:
         """Sign nothing any more; a human must look."""
+
+    async def keep_cosigned(self, note: bytes) -> None:
+        """Keep it where other hosts find it; raises one of `reader.Broken` if it may not be."""
 
 
 class _Failed(Exception):
@@ -175,7 +178,7 @@ class Cosigning:
             self._witnessed.tell()
             data = self._coverage.checkpoint
             if not self._signer.signs or not data:
-                self._witnessed.look()
+                await self._follow()
                 continue
             note = notes.parse(data)
             state = open_checkpoint(data, [self._key], self._key.name)
@@ -188,6 +191,14 @@ class Cosigning:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SECONDS):
                     await self._until_quorum(shown)
+
+    async def _follow(self) -> None:
+        """Take up what the process that signs has had cosigned, on this host or on another."""
+        self._witnessed.look()
+        with suppress(*Broken):
+            note = await self._reader.cosigned()
+            if note is not None and self._witnessed.is_behind(note):
+                await self._witnessed.keep(note)
 
     def _fresh(self, state: Checkpoint) -> bool:
         """Whether this checkpoint was cosigned a moment ago."""
@@ -236,9 +247,10 @@ class Cosigning:
         """Keep what a quorum has cosigned."""
         lines = [line for lines in shown.lines.values() for line in lines]
         whole = Note(shown.note.text, (*shown.note.signatures, *lines))
-        # A disk that fails stops the signer, and says so; the witness is asked all the same.
-        with suppress(OSError):
+        # What fails here stops the signer too, which says so; the witness is asked all the same.
+        with suppress(*Broken):
             await self._witnessed.keep(notes.encode(whole))
+            await self._signer.keep_cosigned(notes.encode(whole))
 
     # --- one witness ------------------------------------------------------------------------------
 

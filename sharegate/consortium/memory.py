@@ -11,6 +11,7 @@ since a state is always remembered before it is signed.
 
 import fcntl
 import os
+import secrets
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,7 @@ from sharegate.errors import LogDiverged
 
 _SLOT_BYTES = 4096
 _DIGEST_BYTES = 32
+_HOLDER_BYTES = 16
 
 
 class _Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +36,7 @@ class _Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
     frontier: list[str]
     last: str
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +69,19 @@ class SignerMemory:
         """
         self._path = path
         self._origin = origin
+        self.holder = secrets.token_bytes(_HOLDER_BYTES)
+        """Whose memory this is; made up at first, and from then on what the file says."""
         self._file: int | None = None
         self._turn = 0
 
     def seize(self) -> bool:
-        """Try to become the only user of the file; say whether it worked. Does not wait.
+        """Become the only user of the file, or stay it; say whether it worked. Does not wait.
 
         Raises:
             OSError: The file cannot be opened.
         """
+        if self._file is not None:
+            return True
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,6 +91,11 @@ class SignerMemory:
         _sync_directory(self._path.parent)
         self._file = file
         return True
+
+    @property
+    def held(self) -> bool:
+        """Whether this process is the file's user."""
+        return self._file is not None
 
     def recall(self) -> LogState | None:
         """Read the newest remembered state, or None where nothing was ever remembered.
@@ -105,6 +117,8 @@ class SignerMemory:
         if newest.origin != self._origin:
             raise LogDiverged(f"the signer's memory {self._path} is of another log")
         self._turn = newest.turn
+        if newest.holder:
+            self.holder = bytes.fromhex(newest.holder)
         hashes = tuple(bytes.fromhex(node) for node in newest.frontier)
         return LogState(Frontier(newest.size, hashes), bytes.fromhex(newest.last))
 
@@ -123,6 +137,7 @@ class SignerMemory:
                 size=state.frontier.size,
                 frontier=[node.hex() for node in state.frontier.hashes],
                 last=state.last.hex(),
+                holder=self.holder.hex(),
             )
         )
         slot = (sha256(body).digest() + body).ljust(_SLOT_BYTES, b"\n")

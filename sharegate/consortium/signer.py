@@ -1,9 +1,10 @@
 """The signer: reads back what was appended, remembers it durably, and only then signs it.
 
-One process at a time signs, the one that holds the signer's memory; the others follow its
-checkpoints and stand ready to take over. What is signed was re-hashed from the bytes the database
-gives back, so nothing is signed that is not stored, and a checkpoint never contradicts an earlier
-one: if the log does, the signer stops, keeps everything, and waits for a human.
+One process at a time signs: of each host the one that holds the host's memory, and of the hosts the
+one to which the database lends the right to sign. The others follow its checkpoints and stand ready
+to take over. What is signed was re-hashed from the bytes the database gives back, so nothing is
+signed that is not stored, and a checkpoint never contradicts an earlier one: if the log does, the
+signer stops, keeps everything, and waits for a human.
 """
 
 import asyncio
@@ -11,41 +12,42 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import perf_counter, time
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
-from sharegate.audit.checkpoint import Checkpoint, open_checkpoint, sign
+from sharegate.audit.checkpoint import Checkpoint, sign
 from sharegate.audit.note import SignerKey, VerifierKey
-from sharegate.audit.tree import EMPTY_ROOT, Frontier, leaf_hash
-from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.audit.tree import EMPTY_ROOT
 from sharegate.consortium.coverage import (
-    STORED_LEVELS,
     Coverage,
-    Stretch,
     completed_subtrees,
-    extend,
 )
+from sharegate.consortium.lease import Lease, Lender
 from sharegate.consortium.memory import LogState, SignerMemory
+from sharegate.consortium.stored import MOST, StoredLog, certain
 from sharegate.errors import LogDiverged, Unavailable
-from sharegate.observe import AuditLogState, Observer, Signed
+from sharegate.observe import AuditLogState, Observer, Signed, SignerState
 from sharegate.record.reader import Broken, PostgresReader
 
-_MOST: Final = 1024
+T = TypeVar("T")
+
 _IDLE_SECONDS: Final = 0.25
 _KEEP_SECONDS: Final = 1.0
-_FANOUT: Final = 256
 _FAILURES_TOLD: Final = 5
 
 Subtrees = Sequence[tuple[int, int, bytes]]
 
 
-class AnnouncedLog(Protocol):
+class AnnouncedLog(Lender, Protocol):
     """What the signer needs of the log it signs."""
 
     announce: bool
     """Whether other processes are told of what this one appends and keeps."""
 
-    async def keep_checkpoint(self, size: int, note: bytes, subtrees: Subtrees) -> None:
+    async def keep_checkpoint(self, fence: int, size: int, note: bytes, subtrees: Subtrees) -> None:
         """Keep a signed checkpoint; raises one of `reader.Broken` if it may not be kept."""
+
+    async def keep_cosigned(self, fence: int, note: bytes) -> None:
+        """Keep what a quorum has cosigned; raises as that does."""
 
 
 class Signer:
@@ -71,8 +73,9 @@ class Signer:
             observe: Told of each checkpoint and of every halt.
         """
         self.signs = False
+        self.lease = Lease(audit_log)
         self._key = key
-        self._verifier = VerifierKey.parse(key.vkey)
+        self._stored = StoredLog(reader, VerifierKey.parse(key.vkey))
         self._memory = memory
         self._reader = reader
         self._coverage = coverage
@@ -84,6 +87,8 @@ class Signer:
         self._unkept: list[tuple[int, int, bytes]] = []
         self._kept_size = -1
         self._others = False
+        self._remembered = -1
+        self._remember_at = 0.0
         self._keep_now = asyncio.Event()
         self._frozen = False
         self._stumbled = False
@@ -112,6 +117,7 @@ class Signer:
                 await self._keep_newest()
         self._coverage.suspend(Unavailable.DOWN, "stopping")
         self._disk.shutdown(wait=True)
+        await self.lease.give_back()
         self._memory.release()
 
     async def _run(self) -> None:
@@ -154,7 +160,7 @@ class Signer:
     def freeze(self, detail: str) -> None:
         """Sign nothing any more and cover nothing; a human must look."""
         self._frozen = True
-        self.signs = False
+        self._turned(signs=False)
         self._coverage.suspend(Unavailable.FROZEN, detail)
         self._observe(AuditLogState(usable=False, detail=f"frozen: {detail}"))
 
@@ -162,81 +168,35 @@ class Signer:
 
     async def _take_part(self) -> None:
         """Become the signer if nobody is; otherwise start to follow."""
-        if not self._memory.seize():
+        if not self._memory.seize() or not await self._lent():
             # Once: under load the memory is always ahead of the checkpoint kept last, and whoever
             # began anew at each turn would never meet it.
             if not self._coverage.state.frontier.size and not self._coverage.checkpoint:
                 self._start_following()
             return
         try:
-            state = await self._compare(self._memory.recall())
+            state = await self._stored.compare(self._memory.recall(), self._memory.holder)
             if self.compare_abroad is not None:
                 frontier = state.frontier
                 root = frontier.root() if frontier.size else EMPTY_ROOT
                 await self.compare_abroad(frontier.size, root)
-            self._unkept += await self._missing_subtrees(state.frontier.size)
+            self._unkept += await self._stored.missing_subtrees(state.frontier.size)
             note = await self._in_thread(self._remember_and_sign, state)
         except Exception:
             # Not when cancelled: the thread may still be writing, and `stop` waits for it first.
+            await self.lease.give_back()
             self._memory.release()
             raise
         self._coverage.resume(state, note)
-        self.signs = True
+        self._turned(signs=True)
         self._audit_log.announce = self._others
         await self._sign_new()
         self._keep_now.set()
 
-    async def _compare(self, remembered: LogState | None) -> LogState:
-        """Hold the database against the signer's memory before anything is signed."""
-        origin, size, last = await self._reader.head()
-        if origin != self._key.name:
-            raise LogDiverged(f"the database holds the log {origin!r}, not {self._key.name!r}")
-        note = await self._reader.checkpoint()
-        if remembered is None:
-            if size or note:
-                raise LogDiverged(f"the log has {size} entries, and the signer's memory is missing")
-            return LogState.empty()
-        known = remembered.frontier.size
-        if size < known:
-            raise LogDiverged(f"the database is behind: {size} entries, but {known} were signed")
-        if note is not None:
-            self._compare_newest(self._opened(note), remembered.frontier)
-        if known:
-            leaves = await self._reader.leaves(known - 1, 1)
-            if not leaves or leaf_hash(leaves[0]) != remembered.last:
-                raise LogDiverged(f"entry {known - 1} is not the one that was signed")
-        if size == known and last != remembered.last:
-            raise LogDiverged(f"the head is not that of the log signed at size {known}")
-        return remembered
-
-    @staticmethod
-    def _compare_newest(newest: Checkpoint, remembered: Frontier) -> None:
-        """Hold the newest checkpoint in the database against the signer's memory."""
-        if newest.size > remembered.size:
-            raise LogDiverged(
-                f"the signer's memory is behind: it ends at {remembered.size}, but a checkpoint "
-                f"of size {newest.size} was signed"
-            )
-        if newest.size == remembered.size and newest.root != remembered.root():
-            raise LogDiverged(f"two checkpoints of size {newest.size} have different roots")
-
-    async def _missing_subtrees(self, size: int) -> list[tuple[int, int, bytes]]:
-        """Hash again the stored subtrees that a crash kept from being stored."""
-        missing: list[tuple[int, int, bytes]] = []
-        have: dict[tuple[int, int], bytes] = {}
-        for level in STORED_LEVELS:
-            known = await self._reader.stored_subtrees(level)
-            for n in range(known, size >> level):
-                if level == STORED_LEVELS[0]:
-                    leaves = await self._reader.leaves(n * _FANOUT, _FANOUT)
-                    row = [leaf_hash(leaf) for leaf in leaves]
-                else:
-                    below = level - STORED_LEVELS[0], n * _FANOUT, (n + 1) * _FANOUT
-                    have |= await self._reader.subtrees([below])
-                    row = [have[below[0], at] for at in range(below[1], below[2])]
-                have[level, n] = Frontier.empty().extend(row).root()
-                missing.append((level, n, have[level, n]))
-        return missing
+    async def _lent(self) -> bool:
+        """Whether this host may sign now; the file says under which name it asks."""
+        self._memory.recall()
+        return await self.lease.take(self._memory.holder)
 
     # --- signing -----------------------------------------------------------------------------
 
@@ -245,8 +205,13 @@ class Signer:
         while True:
             began = perf_counter()
             state = self._coverage.state
-            size, last, leaves = await self._reader.tail(state.frontier.size, _MOST)
-            stretch = _certain(state, size, last, leaves)
+            tail = await self._reader.tail(state.frontier.size, MOST)
+            if tail.fence != self.lease.fence or not (
+                self.lease.runs() or await self.lease.renew()
+            ):
+                self._step_down()
+                return
+            stretch = certain(state, tail)
             if stretch is None:
                 return
             note = await self._in_thread(self._remember_and_sign, stretch.after)
@@ -255,16 +220,32 @@ class Signer:
             self._observe(Signed(stretch.after.frontier.size, perf_counter() - began, time()))
             if self._others:
                 self._keep_now.set()
-            if stretch.after.frontier.size == size and not self._coverage.awaits_more():
+            if stretch.after.frontier.size == tail.size and not self._coverage.awaits_more():
                 return
 
+    def _step_down(self) -> None:
+        """Another host signs now; follow it."""
+        self._turned(signs=False)
+        self.lease.lose()
+        self._coverage.wanted.set()
+
+    def _turned(self, *, signs: bool) -> None:
+        self.signs = signs
+        self._observe(SignerState(signs))
+
     def _remember_and_sign(self, state: LogState) -> bytes:
-        """Make the state durable in the signer's memory; only then sign it. Blocks."""
+        """Make the state durable in the signer's memory; only then sign it. Blocks.
+
+        Raises:
+            OSError: It may not be durable, or the right to sign has run out meanwhile.
+        """
         self._memory.remember(state)
+        if not self.lease.runs():
+            raise OSError("the right to sign has run out")
         frontier = state.frontier
         return sign(Checkpoint(self._key.name, frontier.size, frontier.root()), self._key)
 
-    async def _in_thread(self, work: Callable[[LogState], bytes], state: LogState) -> bytes:
+    async def _in_thread(self, work: Callable[[LogState], T], state: LogState) -> T:
         """Run blocking work on the signer's own thread, to its end even when cancelled."""
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._disk, work, state))
@@ -284,6 +265,7 @@ class Signer:
             if not self.signs:
                 continue
             try:
+                await self.lease.renew()
                 await self._keep_newest()
             except Exception as error:  # noqa: BLE001  see above
                 failures += 1
@@ -295,12 +277,21 @@ class Signer:
 
     async def _keep_newest(self) -> None:
         size, note = self._coverage.state.frontier.size, self._coverage.checkpoint
-        if size == self._kept_size:
+        if size == self._kept_size or self.lease.fence is None:
             return
         unkept = list(self._unkept)
-        await self._audit_log.keep_checkpoint(size, note, unkept)
+        await self._audit_log.keep_checkpoint(self.lease.fence, size, note, unkept)
         del self._unkept[: len(unkept)]
         self._kept_size = size
+
+    async def keep_cosigned(self, note: bytes) -> None:
+        """Keep what a quorum has cosigned in the database, where other hosts find it.
+
+        Raises:
+            Broken: It may not be kept.
+        """
+        if self.lease.fence is not None:
+            await self._audit_log.keep_cosigned(self.lease.fence, note)
 
     def _others_append(self) -> None:
         """Another process appended to this log and waits for a checkpoint."""
@@ -319,57 +310,28 @@ class Signer:
 
     async def _follow(self) -> None:
         """Cover what the signing process has signed since, once it is found to be true."""
-        note = await self._reader.checkpoint()
-        if note is None:
+        kept = await self._stored.newest()
+        if kept is None:
             return
-        checkpoint, state = self._opened(note), self._coverage.state
+        (note, checkpoint), state = kept, self._coverage.state
         if checkpoint.size < state.frontier.size:
             return
-        leaves = await self._reader.leaves(
-            state.frontier.size, checkpoint.size - state.frontier.size
-        )
-        stretch = extend(state, leaves)
-        if stretch.after.frontier.root() != checkpoint.root:
-            raise LogDiverged(f"the checkpoint of size {checkpoint.size} is not of this log")
-        if leaves:
+        stretch = await self._stored.stretch(state, checkpoint)
+        if stretch.leaves and stretch.first == state.frontier.size:
             self._coverage.publish(stretch, note)
-        else:
-            self._coverage.resume(state, note)
+        else:  # nothing new, or more than its last part: whoever waits looks for himself
+            self._coverage.resume(stretch.after, note)
+        await self._remember_followed(stretch.after)
 
-    def _opened(self, note: bytes) -> Checkpoint:
-        try:
-            return open_checkpoint(note, [self._verifier], self._key.name)
-        except (Malformed, Unproven) as error:
-            raise LogDiverged(f"a stored checkpoint is not this log's: {error}") from error
+    async def _remember_followed(self, state: LogState) -> None:
+        """Let this host's memory rise with what another host signs; now and then is enough.
 
-
-def _certain(state: LogState, size: int, last: bytes, leaves: Sequence[bytes]) -> Stretch | None:
-    """Hash leaves onto the tree, each vouched for by what comes after it. Pure.
-
-    A leaf's own bytes could have changed since they were appended. The leaf after it recorded
-    their hash, and the head that of the newest; a leaf without such a witness waits.
-
-    Args:
-        state: What is signed.
-        size: The log's size, by its head.
-        last: The leaf hash of its newest entry, by its head.
-        leaves: Read back in the same moment, from the end of `state` on.
-
-    Returns:
-        The stretch to sign; None where there is nothing new.
-
-    Raises:
-        LogDiverged: The log is shorter than what is signed, or its bytes are not what they were.
-    """
-    first = state.frontier.size
-    if size < first:
-        raise LogDiverged(f"the database is behind: {size} entries, but {first} were signed")
-    stretch = extend(state, leaves)
-    reached = stretch.after.frontier.size
-    if reached == size:
-        if stretch.after.last != last:
-            raise LogDiverged(f"entry {size - 1} is not the one that was appended")
-        return stretch if leaves else None
-    if reached > size or len(leaves) < _MOST:
-        raise LogDiverged(f"the entries end at {reached}, but the head says {size}")
-    return extend(state, leaves[:-1])
+        A host that never had a memory begins one only beside a signer at work: else whoever lost
+        it would be believed whatever the database says.
+        """
+        now, size = perf_counter(), state.frontier.size
+        if not self._memory.held or size == self._remembered or now < self._remember_at:
+            return
+        if self.lease.others_live or self._memory.recall() is not None:
+            await self._in_thread(self._memory.remember, state)
+            self._remembered, self._remember_at = size, now + _KEEP_SECONDS

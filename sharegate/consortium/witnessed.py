@@ -92,6 +92,18 @@ class Witnessed:
         if note != self.note:
             self._take_up(note)
 
+    def is_behind(self, note: bytes) -> bool:
+        """Whether a quorum has cosigned more of the log in this note, or the same of it later."""
+        try:
+            found = open_cosigned(note, self._quorum)
+        except (Malformed, Unproven):
+            return False
+        known = self.cosigned
+        return known is None or self._reach(found) > self._reach(known)
+
+    def _reach(self, cosigned: Cosigned) -> tuple[int, int]:
+        return cosigned.checkpoint.size, quorum_time(self._quorum, cosigned)
+
     async def keep(self, note: bytes) -> None:
         """Keep a checkpoint that a quorum has cosigned; an older one is passed over.
 

@@ -1,5 +1,6 @@
 """The ports of this room: what it needs of whatever keeps the audit log, and of its signer."""
 
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -48,6 +49,20 @@ class Stale(Struct, frozen=True, gc=False):
 
 
 Fate = Appended | Replayed | Stale
+
+
+class Lent(Struct, frozen=True, gc=False):
+    """What came of an attempt to take the right to sign.
+
+    Attributes:
+        fence: The number it has now, or None where another signer has it.
+        before: Whose it was last, or None where it was nobody's.
+        until: Until when it was lent before this; the database's clock.
+    """
+
+    fence: int | None
+    before: bytes | None
+    until: datetime
 
 
 class AuditLog(Protocol):

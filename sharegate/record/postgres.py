@@ -16,7 +16,7 @@ import asyncpg
 
 from sharegate.errors import AuditLogUnavailable, Unavailable
 from sharegate.observe import AuditLogState, Committed, Observer
-from sharegate.record.audit_log import Appended, Draft, Fate, Replayed, Stale
+from sharegate.record.audit_log import Appended, Draft, Fate, Lent, Replayed, Stale
 from sharegate.record.commit import GroupCommit
 from sharegate.record.reader import Broken, PostgresReader
 
@@ -27,7 +27,10 @@ _APPEND: Final = (
     "$1::text[]::uuid[], $2, $3::text[]::bigint[], $4, $5, $6, $7, $8)"
 )
 _USABLE: Final = "select sharegate.usable()"
-_KEEP: Final = "select sharegate.keep_checkpoint($1, $2, $3, $4, $5, $6)"
+_KEEP: Final = "select sharegate.keep_checkpoint($1, $2, $3, $4, $5, $6, $7)"
+_KEEP_COSIGNED: Final = "select sharegate.keep_cosigned($1, $2)"
+_TAKE: Final = "select fence, before, lent from sharegate.take_signing($1, $2)"
+_RENEW: Final = "select sharegate.renew_signing($1, $2)"
 _FORGET: Final = "select sharegate.forget_replays($1)"
 _MOST: Final = 512
 _WATCH_SECONDS: Final = 0.25
@@ -116,21 +119,54 @@ class PostgresAuditLog:
                 Unavailable.DOWN, "the audit log cannot be read now"
             ) from error
 
+    async def take_signing(self, holder: bytes, seconds: float) -> Lent:
+        """Take the right to sign this log, unless another signer has it.
+
+        Args:
+            holder: 16 bytes that no other signer's memory has.
+            seconds: For how long.
+
+        Raises:
+            Broken: It may have been taken.
+        """
+        row = await self._aside(_TAKE, holder, round(seconds * 1000))
+        assert row is not None
+        return Lent(row["fence"], row["before"], row["lent"])
+
+    async def renew_signing(self, fence: int, seconds: float) -> bool:
+        """Have the right to sign for so long from now; False where another took it.
+
+        Raises:
+            Broken: It may have been renewed.
+        """
+        row = await self._aside(_RENEW, fence, round(seconds * 1000))
+        return row is not None and bool(row[0])
+
     async def keep_checkpoint(
-        self, size: int, note: bytes, subtrees: Sequence[tuple[int, int, bytes]]
+        self, fence: int, size: int, note: bytes, subtrees: Sequence[tuple[int, int, bytes]]
     ) -> None:
         """Keep a signed checkpoint and the subtrees completed since the last one.
 
         Raises:
-            Broken: It may not be kept; nothing depends on it but convenience.
+            Broken: It may not be kept, for one because another signer has the right to sign.
         """
         levels, ns, hashes = zip(*subtrees, strict=True) if subtrees else ((), (), ())
+        await self._aside(_KEEP, fence, size, note, levels, ns, hashes, self.announce)
+
+    async def keep_cosigned(self, fence: int, note: bytes) -> None:
+        """Keep what a quorum of witnesses has cosigned, for other hosts.
+
+        Raises:
+            Broken: As for :meth:`keep_checkpoint`.
+        """
+        await self._aside(_KEEP_COSIGNED, fence, note)
+
+    async def _aside(self, statement: str, *values: object) -> asyncpg.Record | None:
+        """Ask beside the appends."""
         async with self._side:
             if self._watcher is None:
                 raise OSError("the audit log is not connected")
-            await self._watcher.execute(
-                _KEEP, size, note, levels, ns, hashes, self.announce, timeout=_ANSWER_SECONDS
-            )
+            return await self._watcher.fetchrow(statement, *values, timeout=_ANSWER_SECONDS)
 
     async def _write(self, batch: Sequence[Draft]) -> list[Fate]:
         self.require_usable()

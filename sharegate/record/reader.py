@@ -5,7 +5,7 @@ What is read here is evidence to be checked, never taken at its word.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -14,14 +14,17 @@ from sharegate.audit.tree import Node
 
 _LEAVES: Final = "select leaf from sharegate.entry where seq >= $1 order by seq limit $2"
 _TAIL: Final = """
-    select h.size, h.last, e.leaf from sharegate.head h
+    select h.size, h.last, (select s.fence from sharegate.signing s) as fence, e.leaf
+      from sharegate.head h
     left join lateral (
         select t.seq, t.leaf from sharegate.entry t where t.seq >= $1 order by t.seq limit $2
     ) e on true order by e.seq
 """
 _FIND: Final = "select min(seq) from sharegate.entry where exchange_id = $1"
 _HEAD: Final = "select origin, size, last from sharegate.head"
-_CHECKPOINT: Final = "select note from sharegate.checkpoint order by size desc limit 1"
+_CHECKPOINT: Final = "select note, signer from sharegate.checkpoint order by size desc limit 1"
+_LIVES: Final = "select until > clock_timestamp() from sharegate.signing"
+_COSIGNED: Final = "select note from sharegate.cosigned"
 _CHECKPOINTS: Final = "select note from sharegate.checkpoint where size >= $1 order by size"
 _SUBTREES: Final = """
     select s.level, s.n, s.hash from sharegate.subtree s
@@ -43,6 +46,22 @@ Broken: Final = (
     OSError,
     TimeoutError,
 )
+
+
+class Tail(NamedTuple):
+    """The end of the log, all of one moment.
+
+    Attributes:
+        size: Of the log.
+        last: The leaf hash of its last entry.
+        fence: The number of the signer that may sign it.
+        leaves: In order.
+    """
+
+    size: int
+    last: bytes
+    fence: int
+    leaves: list[bytes]
 
 
 class PostgresReader:
@@ -81,16 +100,13 @@ class PostgresReader:
         """At most `most` leaves in order, from index `first`."""
         return [row["leaf"] for row in await self._ask(_LEAVES, first, most)]
 
-    async def tail(self, first: int, most: int) -> tuple[int, bytes, list[bytes]]:
-        """The log's size, the leaf hash of its last entry, and leaves, all of one moment.
-
-        The leaves are at most `most`, in order, from index `first`.
-        """
+    async def tail(self, first: int, most: int) -> Tail:
+        """The log's end, from index `first`: at most `most` leaves."""
         rows = await self._ask(_TAIL, first, most)
         if not rows:
             raise OSError("there is no audit log in this database")
         leaves = [row["leaf"] for row in rows if row["leaf"] is not None]
-        return rows[0]["size"], rows[0]["last"], leaves
+        return Tail(rows[0]["size"], rows[0]["last"], rows[0]["fence"], leaves)
 
     async def find(self, exchange_id: UUID) -> int | None:
         """The index of an exchange's entry."""
@@ -100,6 +116,20 @@ class PostgresReader:
     async def checkpoint(self) -> bytes | None:
         """The newest signed checkpoint kept in the database."""
         rows = await self._ask(_CHECKPOINT)
+        return rows[0]["note"] if rows else None
+
+    async def newest_signer(self) -> bytes | None:
+        """Whose memory must reach the newest checkpoint in the database; None where none must."""
+        rows = await self._ask(_CHECKPOINT)
+        return rows[0]["signer"] if rows else None
+
+    async def signer_lives(self) -> bool:
+        """Whether some signer has the right to sign now."""
+        return bool((await self._ask(_LIVES))[0][0])
+
+    async def cosigned(self) -> bytes | None:
+        """The newest checkpoint that a quorum has cosigned, as the host that signs kept it."""
+        rows = await self._ask(_COSIGNED)
         return rows[0]["note"] if rows else None
 
     async def checkpoints(self, size: int) -> list[bytes]:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -26,10 +27,13 @@ from sharegate.cli.call import prepare, send
 from sharegate.cli.demo.stage import ORIGIN
 from sharegate.cli.keys import new_signing_key
 from sharegate.consortium import signer as signer_module
+from sharegate.consortium import stored as stored_module
 from sharegate.consortium.coverage import Coverage, extend
 from sharegate.consortium.memory import LogState, SignerMemory
 from sharegate.consortium.signer import Signer
 from sharegate.errors import AuditLogUnavailable, LogDiverged
+from sharegate.record.audit_log import Lent
+from sharegate.record.reader import Tail
 from sharegate.settings import load_settings
 from tests.faults.callers import PATIENCE_SECONDS, asking, assert_kept, assert_refused
 from tests.site import AT_START
@@ -295,7 +299,7 @@ class StoredLog:
 
     async def tail(self, first, most):
         _, size, last = await self.head()
-        return size, last, await self.leaves(first, most)
+        return Tail(size, last, 1, await self.leaves(first, most))
 
     async def checkpoint(self):
         return None
@@ -306,7 +310,13 @@ class StoredLog:
     async def stored_subtrees(self, level):
         return 0
 
-    async def keep_checkpoint(self, size, note, subtrees):
+    async def take_signing(self, holder, seconds):
+        return Lent(1, None, datetime.min.replace(tzinfo=UTC))
+
+    async def renew_signing(self, fence, seconds):
+        return True
+
+    async def keep_checkpoint(self, fence, size, note, subtrees):
         pass
 
 
@@ -410,7 +420,8 @@ async def test_a_signer_that_signs_before_it_remembers_is_found(tmp_path, monkey
 @pytest.mark.parametrize("changed", range(9))
 async def test_a_backlog_is_signed_only_as_far_as_it_is_vouched_for(tmp_path, monkeypatch, changed):
     """More entries than are read at once: the last of each lot has its witness in the next."""
-    monkeypatch.setattr(signer_module, "_MOST", 4)
+    monkeypatch.setattr(signer_module, "MOST", 4)
+    monkeypatch.setattr(stored_module, "MOST", 4)
     signing = Signing(tmp_path, monkeypatch)
     for _ in range(9):
         signing.stored.append()

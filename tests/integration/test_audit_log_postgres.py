@@ -16,7 +16,9 @@ from sharegate.record.reader import PostgresReader
 from tests.integration.audit_database import ask, draft, make, make_on, until, until_usable
 
 APPEND = "select * from sharegate.append($1, $2, $3, $4, $5, $6, $7, $8)"
-TABLES = ["head", "entry", "replay", "checkpoint", "subtree", "migration"]
+TABLES = [
+    "head", "entry", "replay", "checkpoint", "subtree", "migration", "signing", "cosigned",
+]  # fmt: skip
 WRITES = [
     "insert into sharegate.{0} select * from sharegate.{0}",
     "insert into sharegate.{0} default values",
@@ -175,8 +177,13 @@ async def test_neither_login_can_write_a_table(log_database):
 async def test_who_appends_can_call_and_not_look(log_database):
     await ask(log_database.append, APPEND, *batch(draft()))
     await ask(
-        log_database.append, "select sharegate.keep_checkpoint(1, 'n', '{}', '{}', '{}', false)"
+        log_database.append, "select sharegate.take_signing(decode(repeat('a', 32), 'hex'), 9)"
     )
+    await ask(log_database.append, "select sharegate.renew_signing(1, 9)")
+    await ask(
+        log_database.append, "select sharegate.keep_checkpoint(1, 1, 'n', '{}', '{}', '{}', false)"
+    )
+    await ask(log_database.append, "select sharegate.keep_cosigned(1, 'n')")
     await ask(log_database.append, "select sharegate.forget_replays(60000)")
     assert (await ask(log_database.append, "select sharegate.usable()"))[0][0] == "usable"
     for table in TABLES:
@@ -205,7 +212,11 @@ async def test_who_reads_can_look_and_not_call(log_database):
         await ask(log_database.read, f"select from sharegate.{table}")
     for call in (
         "append('{}', '{}', '{}', '{}', '{}', '{}', '{}', false)",
-        "keep_checkpoint(1, 'n', '{}', '{}', '{}', false)",
+        "keep_checkpoint(1, 1, 'n', '{}', '{}', '{}', false)",
+        "keep_cosigned(1, 'n')",
+        "take_signing('n', 1)",
+        "renew_signing(1, 1)",
+        "require_signing(1)",
         "forget_replays(0)",
         "usable()",
         "durable(false)",
@@ -425,13 +436,14 @@ async def test_only_keys_of_before_that_moment_are_forgotten(log_database):
 async def test_keeping_a_checkpoint_twice_is_keeping_it_once(log_database):
     async with log_database.gateway() as gateway:
         subtrees = [(8, 0, b"a" * 32), (8, 1, b"b" * 32)]
-        await gateway.keep_checkpoint(512, b"note", subtrees)
-        await gateway.keep_checkpoint(512, b"note", subtrees)
+        fence = (await gateway.take_signing(b"h" * 16, 60)).fence
+        await gateway.keep_checkpoint(fence, 512, b"note", subtrees)
+        await gateway.keep_checkpoint(fence, 512, b"note", subtrees)
         await gateway.keep_checkpoint(
-            512, b"note again", [(8, 1, b"other" * 6), (16, 0, b"c" * 32)]
+            fence, 512, b"note again", [(8, 1, b"other" * 6), (16, 0, b"c" * 32)]
         )
     assert [tuple(r) for r in await log_database.ask("select * from sharegate.checkpoint")] == [
-        (512, b"note again")
+        (512, b"note again", b"h" * 16)
     ]
     rows = await log_database.ask("select * from sharegate.subtree order by level, n")
     assert [tuple(row) for row in rows] == [*subtrees, (16, 0, b"c" * 32)]
@@ -455,12 +467,13 @@ async def test_a_gateway_that_announces_is_heard(log_database):
     for channel, event in heard.items():
         await reader.listen(channel, event.set)
     async with log_database.gateway() as gateway:
+        fence = (await gateway.take_signing(b"h" * 16, 60)).fence
         await gateway.append(draft())
-        await gateway.keep_checkpoint(1, b"note", [])
+        await gateway.keep_checkpoint(fence, 1, b"note", [])
         assert not any(event.is_set() for event in heard.values())
         gateway.announce = True
         await gateway.append(draft())
-        await gateway.keep_checkpoint(2, b"note", [])
+        await gateway.keep_checkpoint(fence, 2, b"note", [])
         async with asyncio.timeout(10):
             for event in heard.values():
                 await event.wait()

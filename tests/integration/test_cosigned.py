@@ -105,6 +105,20 @@ async def test_a_receipt_is_upgraded_to_what_a_quorum_has_cosigned(site, witness
     assert metric(gateway, "sharegate_witness_failing") == {}
 
 
+async def test_a_host_that_does_not_sign_gives_such_receipts_too(site, witnesses):
+    gateway, elsewhere = site.gateway(), site.gateway("elsewhere")
+    quorum = witnesses.quorum_file()
+    witnesses.start()
+    for one in (gateway, elsewhere):
+        witnessed(one, quorum)
+        one.start()
+    reply = await send(prepare(site.caller("civil-affairs", elsewhere), site.properties()))
+    assert reply.status == 200
+    checked(site, quorum, await fetched(site, reply.exchange_id, gateway=elsewhere))
+    assert metric(elsewhere, "sharegate_quorum_age_seconds")[""] < 60
+    assert [metric(one, "sharegate_signs")[""] for one in (gateway, elsewhere)] == [1, 0]
+
+
 async def test_an_answer_that_demands_witnesses_waits_for_them(site, witnesses):
     grants = site.policies / "housing" / "grants.csv"
     rows = [line.split(",") for line in grants.read_text(encoding="utf-8").splitlines()]

@@ -237,19 +237,47 @@ async def test_files_that_decide_and_that_others_may_write(variant, grown_site):
 
 @pytest.mark.parametrize(
     ("size", "says"),
-    [(None, "the file is missing"), (0, "rolled back"), (1000, "1000 entries were signed")],
+    [(0, "rolled back"), (1000, "1000 entries were signed")],
 )
 async def test_a_signers_memory_that_is_not_the_logs(variant, grown_site, size, says):
     state = grown_site.place / f"state-{size}"
     state.mkdir(exist_ok=True)
-    if size is not None:
-        memory = SignerMemory(state / MEMORY, ORIGIN)
-        assert memory.seize()
-        memory.remember(LogState(Frontier.empty().extend([bytes(32)] * size), bytes(32)))
-        memory.release()
+    own, memory = (
+        SignerMemory(place / MEMORY, ORIGIN) for place in (grown_site.place / "state", state)
+    )
+    own.recall()
+    memory.holder = own.holder
+    assert memory.seize()
+    memory.remember(LogState(Frontier.empty().extend([bytes(32)] * size), bytes(32)))
+    memory.release()
     found = wrongs(await examine(variant(('state = "state"', f'state = "{state}"'))))
     assert list(found) == ["signer's memory"]
     assert says in found["signer's memory"]
+
+
+async def test_the_memory_of_another_host_may_be_behind_and_may_not_exist_yet(variant, grown_site):
+    state = grown_site.place / "elsewhere"
+    state.mkdir()
+    config = variant(('state = "state"', f'state = "{state}"'))
+    found = await examine(config)
+    assert wrongs(found) == {}
+    assert "while the other host's one signs" in warnings(found)["signer's memory"]
+    memory = SignerMemory(state / MEMORY, ORIGIN)
+    assert memory.seize()
+    memory.remember(LogState.empty())
+    memory.release()
+    found = await examine(config)
+    assert wrongs(found) == {}
+    assert "signer's memory" not in warnings(found)
+
+
+async def test_a_memory_that_is_missing_while_nobody_signs(site):
+    gateway = site.gateway()
+    gateway.start()
+    assert gateway.stop() == 0
+    (site.place / "state" / MEMORY).unlink()
+    found = wrongs(await examine(gateway.config))
+    assert "the file is missing" in found["signer's memory"]
 
 
 async def test_a_damaged_signers_memory(variant, grown_site):
@@ -325,7 +353,7 @@ async def test_an_append_login_that_will_not_do(variant, grown_site, login, stat
             ["grant sharegate_read to {name}", "grant delete on sharegate.replay to {name}"],
             "may write sharegate.replay",
         ),
-        ([], "may not read checkpoint, entry, head"),
+        ([], "may not read checkpoint, cosigned, entry"),
     ],
 )
 async def test_a_read_login_that_will_not_do(variant, grown_site, login, statements, says):

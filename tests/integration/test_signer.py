@@ -17,7 +17,7 @@ from sharegate.consortium.coverage import Coverage
 from sharegate.consortium.memory import SignerMemory
 from sharegate.consortium.signer import Signer
 from sharegate.errors import AuditLogUnavailable, LogDiverged, Unavailable
-from sharegate.observe import AuditLogState, Signed
+from sharegate.observe import AuditLogState, Signed, SignerState
 from sharegate.record.audit_log import Appended
 from sharegate.record.reader import PostgresReader
 from tests.integration.audit_database import ORIGIN, draft, make, until, until_usable
@@ -277,6 +277,165 @@ async def test_a_follower_believes_no_checkpoint_but_the_logs(place):
         assert any(
             isinstance(seen, AuditLogState) and "frozen" in seen.detail for seen in second.seen
         )
+
+
+# --- several hosts ------------------------------------------------------------------------------
+
+
+def elsewhere(place):
+    """The memory of a second host."""
+    return place.path.with_name("elsewhere")
+
+
+def begins_to_sign(member):
+    async def condition():
+        return member.signer.signs
+
+    return condition
+
+
+async def test_of_two_hosts_one_signs_and_the_other_follows_from_the_beginning(place, monkeypatch):
+    monkeypatch.setattr("sharegate.consortium.stored.MOST", 4)
+    monkeypatch.setattr("sharegate.consortium.signer.MOST", 4)
+    await filled(place, 11)
+    async with place.member() as first, place.member(path=elsewhere(place)) as second:
+        await second.usable()
+        made = await second.record(b"a", b"b")
+        made += (await asyncio.gather(first.record(b"c", b"d"), second.record(b"e", b"f")))[1]
+        assert (first.signer.signs, second.signer.signs) == (True, False)
+        leaves = await place.database.leaves()
+        for covered in [*made, await second.coverage.covered(0)]:
+            proven(covered, leaves)
+
+        async def remembers():
+            known = SignerMemory(elsewhere(place), ORIGIN).recall()
+            return known is not None and known.frontier.size >= 11
+
+        await until(remembers)
+    assert not [seen for seen in second.seen if isinstance(seen, Signed)]
+
+
+async def test_a_host_takes_over_from_another_that_stops_and_gives_back(place):
+    sizes = []
+    async with contextlib.AsyncExitStack() as stack:
+        leaving = await stack.enter_async_context(contextlib.AsyncExitStack())
+        first = await leaving.enter_async_context(place.member())
+        second = await stack.enter_async_context(place.member(path=elsewhere(place)))
+        await second.usable()
+        await first.record(*(b"%d" % n for n in range(30)))
+        await until(lambda: reached(elsewhere(place), 1))
+        await leaving.aclose()
+        await until(begins_to_sign(second))
+        sizes += [proven(each, await place.database.leaves()).size for each in
+                  await second.record(*(b"%d" % n for n in range(300)))]  # fmt: skip
+        # The first comes back with a memory of before, which another host's checkpoints continue.
+        assert place.remembered().frontier.size == 30
+        back = await stack.enter_async_context(place.member())
+        await back.usable()
+        await back.record(b"here again")
+        assert (back.signer.signs, second.signer.signs) == (False, True)
+    async with place.member() as member:
+        leaves = await place.database.leaves()
+        assert member.signer.signs
+        assert proven(await member.coverage.covered(0), leaves).size == 331
+        assert max(sizes) == 330
+    assert await place.subtrees() == whole_subtrees(leaves)
+
+
+async def reached(path, size):
+    known = SignerMemory(path, ORIGIN).recall()
+    return known is not None and known.frontier.size >= size
+
+
+async def test_a_signer_whose_right_was_taken_signs_nothing_more(place):
+    """As after a long sleep: its own clock is not asked, the database says so."""
+    async with place.member() as member:
+        await member.record(b"1")
+        await place.database.ask(
+            "update sharegate.signing set fence = fence + 1, holder = $1,"
+            " until = now() + interval '1 hour'",
+            b"o" * 16,
+        )
+
+        async def follows():
+            return not member.signer.signs
+
+        await until(follows)
+        await member.audit_log.append(draft(b"2"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await member.coverage.covered(1)
+        assert place.remembered().frontier.size == 1
+        with pytest.raises(asyncpg.PostgresError) as refused:
+            await member.audit_log.keep_checkpoint(1, 2, b"late", [])
+        assert refused.value.sqlstate == "SG003"
+        with pytest.raises(asyncpg.PostgresError) as refused:
+            await member.audit_log.keep_cosigned(1, b"late")
+        assert refused.value.sqlstate == "SG003"
+        await place.database.ask("update sharegate.signing set until = now()")
+        assert proven(await member.coverage.covered(1), await place.database.leaves()).size == 2
+        assert member.signer.signs
+    turns = [seen.signs for seen in member.seen if isinstance(seen, SignerState)]
+    assert turns == [True, False, True]
+
+
+async def test_what_ran_out_while_it_was_being_remembered_is_not_signed(place, monkeypatch):
+    async with place.member() as member:
+        await member.record(b"1")
+        monkeypatch.setattr(member.signer.lease, "runs", lambda: False)
+        assert (await member.audit_log.append(draft(b"2"))).index == 1
+        with pytest.raises(AuditLogUnavailable):
+            await member.coverage.covered(1)
+        assert open_checkpoint(member.coverage.checkpoint, [KEY.verifier], ORIGIN).size == 1
+        monkeypatch.undo()
+        await member.usable()
+        assert (await member.coverage.covered(1)).index == 1
+
+
+async def test_a_host_without_a_memory_does_not_take_over_from_a_dead_one(place):
+    """The lease of one that died is no sign of life; nor may it be a log that was rolled back."""
+    await filled(place)
+    await place.database.ask(
+        "update sharegate.signing set until = now() + interval '3 seconds', holder = $1", b"o" * 16
+    )
+    async with place.member(path=elsewhere(place)) as member:
+        assert not member.signer.signs
+
+        async def frozen():
+            try:
+                member.coverage.require_usable()
+            except AuditLogUnavailable as refused:
+                return refused.reason is Unavailable.FROZEN
+            return False
+
+        await until(frozen)
+        with pytest.raises(AuditLogUnavailable, match="memory is missing"):
+            member.coverage.require_usable()
+
+
+async def test_a_host_refuses_what_another_signed_over_other_entries(place):
+    """It remembers five entries; in their place another host's signer found and signed others."""
+    await filled(place)
+    leaves = await place.database.leaves()
+    altered = encode_leaf(4, leaf_hash(leaves[3]), b"{}")
+    more = encode_leaf(5, leaf_hash(altered), b"{}")
+    root = (
+        Frontier.empty().extend([leaf_hash(leaf) for leaf in [*leaves[:4], altered, more]]).root()
+    )
+    forged = sign(Checkpoint(ORIGIN, 6, root), KEY)
+    await place.alter("update sharegate.entry set leaf = $1 where seq = 4", altered)
+    await place.alter("insert into sharegate.entry values (5, gen_random_uuid(), $1, '', '')", more)
+    await place.alter("update sharegate.head set size = 6, last = $1", leaf_hash(more))
+    await place.alter("insert into sharegate.checkpoint values (6, $1, $2)", forged, b"o" * 16)
+    assert "does not follow" in await place.refusal()
+
+
+async def test_a_copy_of_a_memory_is_refused_once_the_other_has_signed_more(place):
+    await filled(place)
+    copy = elsewhere(place)
+    copy.write_bytes(place.path.read_bytes())
+    await filled(place, 3)
+    assert "memory is behind" in await place.refusal(path=copy)
 
 
 # --- refusing ---------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ from sharegate.observe import (
     Settling,
     SettlingFailed,
     Signed,
+    SignerState,
     SourceFailed,
     Stage,
     Throttled,
@@ -134,6 +135,8 @@ SEEN = [
         {'sharegate_unrecorded_total{reason="not-durable"}': 1},
         logging.WARNING,
     ),
+    (SignerState(signs=True), {"sharegate_signs": 1}, logging.INFO),
+    (SignerState(signs=False), {}, logging.INFO),
     (
         AuditLogState(usable=True, detail="entries can be recorded"),
         {},
@@ -330,5 +333,5 @@ def test_no_observation_has_a_field_for_who_asked_or_about_whom():
     assert names == {
         "reason", "rows", "seconds", "entries", "size", "at", "usable", "what", "detail", "source",
         "kind", "rule_set", "grants", "step", "fault", "place", "count", "status",
-        "age", "unseen", "witness", "origin", "alarm",
+        "age", "unseen", "witness", "origin", "alarm", "signs",
     }  # fmt: skip

@@ -25,8 +25,11 @@ from sharegate.record.migrate import migrations, provisioned
 from sharegate.settings import AuditLogSettings
 
 _SECONDS: Final = 3
-_CALLED: Final = ("append", "forget_replays", "keep_checkpoint", "usable")
-_READ: Final = ("checkpoint", "entry", "head", "migration", "subtree")
+_CALLED: Final = (
+    "append", "forget_replays", "keep_checkpoint", "keep_cosigned", "renew_signing",
+    "take_signing", "usable",
+)  # fmt: skip
+_READ: Final = ("checkpoint", "cosigned", "entry", "head", "migration", "signing", "subtree")
 _MIGRATE: Final = "run sharegate migrate as its owner"
 _UNUSABLE: Final = {
     "read-only": "the database or this login is read-only; is it a standby?",

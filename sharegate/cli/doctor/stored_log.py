@@ -28,12 +28,17 @@ async def check_stored_log(
         # In this order a gateway at work makes each at least as long as the one before.
         note = await reader.checkpoint()
         remembered = memory.recall()
+        abroad = await reader.newest_signer() not in {None, memory.holder}
         _, size, last = await reader.head()
         signed = 0
         if key is not None:
             finding, signed = _signed_by(key, note, remembered)
             found.append(finding)
-        return [*found, await _memory(reader, remembered, size, last, signed)]
+        if remembered is None and abroad and await reader.signer_lives():
+            detail = "none yet; start this gateway while the other host's one signs"
+            return [*found, warn("signer's memory", detail)]
+        behind = None if abroad else signed
+        return [*found, await _memory(reader, remembered, size, last, behind)]
     except LogDiverged as error:
         return [
             *found,
@@ -81,9 +86,12 @@ def _signed_by(
 
 
 async def _memory(
-    reader: PostgresReader, remembered: LogState | None, size: int, last: bytes, signed: int
+    reader: PostgresReader, remembered: LogState | None, size: int, last: bytes, signed: int | None
 ) -> Finding:
-    """The comparison the signer makes before it signs anything, with what to do about it."""
+    """The comparison the signer makes before it signs anything, with what to do about it.
+
+    `signed` is how far this host's own signer has signed; None where another host's is further.
+    """
     if remembered is None:
         remembered, place = LogState.empty(), "the file is missing"
     else:
@@ -96,7 +104,7 @@ async def _memory(
             f"{known} entries were signed, the database has {size}: it was rolled back or is "
             "another; bring the missing entries back"
         )
-    elif signed > known or (known == 0 and size):
+    elif signed is not None and (signed > known or (known == 0 and size)):
         fault = (
             f"ends at {known}, but the log has {size} entries and a checkpoint of {signed}: "
             f"{place}; put back the one that was last in use, or close this log and begin another"
