@@ -20,6 +20,7 @@ from sharegate.cli.doctor.stored_log import check_stored_log
 from sharegate.cli.keys import new_signing_key
 from sharegate.consortium.memory import LogState, SignerMemory
 from sharegate.settings import load_settings
+from tests.integration.audit_database import ask, until
 from tests.postgres import on_a_thread, reachable_directory
 from tests.site import AT_START, free_port
 
@@ -41,7 +42,17 @@ def grown_site(module_site):
     request = prepare(module_site.caller("civil-affairs"), module_site.properties())
     reply = on_a_thread(send(request))
     assert reply.status == 200, reply.body
+    on_a_thread(until(lambda: checkpoint_kept(module_site)))
     return module_site
+
+
+async def checkpoint_kept(site):
+    """Whether what was just answered is under a checkpoint in the database; a second at most."""
+    (row,) = await ask(
+        site.audit_dsn(),
+        "select exists (select from sharegate.checkpoint join sharegate.head using (size))",
+    )
+    return row[0]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ async def check_stored_log(
         if remembered is None and abroad and await reader.signer_lives():
             detail = "none yet; start this gateway while the other host's one signs"
             return [*found, warn("signer's memory", detail)]
-        behind = None if abroad else signed
+        behind = None if abroad and remembered is not None else signed
         return [*found, await _memory(reader, remembered, size, last, behind)]
     except LogDiverged as error:
         return [
