@@ -3,15 +3,13 @@
 import asyncio
 import gc
 import os
-import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from sharegate.audit.note import SignerKey, VerifierKey
@@ -42,7 +40,7 @@ from sharegate.settings import AuditLogSettings, Settings
 from sharegate.web.admin import AdminRoutes
 from sharegate.web.channel import channel, no_channel, tls_context
 from sharegate.web.exchange import ExchangeRoutes
-from sharegate.web.peers import peer_logger
+from sharegate.web.listening import listen
 
 _LOOK_SECONDS: Final = 0.02
 
@@ -54,11 +52,17 @@ class Running:
     Attributes:
         gateway: The walk.
         admin: Its health; set `draining` before stopping.
+        recorder: Writes into its log.
+        members: Gives those in force.
+        published: The keys of issuers that publish them themselves.
         exchange_address, admin_address: Where it listens: host and port.
     """
 
     gateway: Gateway
     admin: AdminRoutes
+    recorder: Recorder
+    members: Callable[[], Registry]
+    published: PublishedKeys
     exchange_address: tuple[str, int]
     admin_address: tuple[str, int]
 
@@ -108,6 +112,9 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
             observe=observe,
         )
 
+        def members() -> Registry:
+            return in_force.rules.registry
+
         def require_ready() -> None:
             in_force.require_usable()
             recorder.require_witnessed(detail=True)
@@ -135,7 +142,7 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
         gc.collect()
         gc.freeze()
         observe(Lifecycle("started", f"{address[0]}:{address[1]}"))
-        yield Running(gateway, admin, address, admin_address)
+        yield Running(gateway, admin, recorder, members, published, address, admin_address)
         observe(Lifecycle("stopping", "draining"))
     observe(Lifecycle("stopped", ""))
 
@@ -362,30 +369,6 @@ def _sources(settings: Settings, stack: AsyncExitStack) -> dict[SourceName, Post
         stack.push_async_callback(adapter.close)
         sources[SourceName(name)] = adapter
     return sources
-
-
-async def listen(
-    application: web.Application,
-    address: str,
-    stack: AsyncExitStack,
-    tls: ssl.SSLContext | None = None,
-) -> tuple[str, int]:
-    """Serve an application at host:port; port 0 takes a free one."""
-    host, _, port = address.rpartition(":")
-    # auto_decompress off: the digest is of the bytes as sent, and no body expands in memory.
-    runner = web.AppRunner(
-        application, access_log=None, auto_decompress=False, logger=peer_logger()
-    )
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    try:
-        await web.TCPSite(
-            runner, host.strip("[]"), int(port), shutdown_timeout=10, ssl_context=tls
-        ).start()
-    except OSError as error:
-        raise Misconfigured(f"listen {address}", error.strerror or "cannot listen") from error
-    bound: tuple[str, int] = runner.addresses[0][:2]
-    return bound
 
 
 def _make_state_directory(state: Path) -> None:

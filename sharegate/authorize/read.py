@@ -12,6 +12,7 @@ ASCII, so for them the question does not arise.
 
 import json
 import re
+from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,10 +33,13 @@ MAX_INTEGER = 2**53 - 1  # what every JSON reader holds exactly (RFC 7493 sectio
 
 _CODES = ("provider", "resource", "mode", "purpose", "legal_basis")
 _REQUIRED = (*_CODES, "matter", "where")
-_MEMBERS = frozenset((*_REQUIRED, "fields", "limit", "grant", "ruling", "consent"))
+_OPTIONAL = ("fields", "limit", "grant", "ruling", "consent", "consumer_entry")
+_MEMBERS = frozenset((*_REQUIRED, *_OPTIONAL))
 
 _CODE = re.compile(rf"[!-~]{{1,{MAX_CODE}}}")
 _MATTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{3,63}")
+# 32 bytes as base64url without padding, each in its one spelling.
+_HASH = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _ECHOED = re.compile(r"[ -~]{0,64}")
 _INTEGER = re.compile(r"-?[0-9]{1,16}")
 # Controls, zero-width and bidirectional marks, line separators, surrogates, tags: what forges a
@@ -144,6 +148,7 @@ def _access_request(tree: object) -> AccessRequest:
         grant=_code(members["grant"], "/grant") if "grant" in members else None,
         ruling=_code(members["ruling"], "/ruling") if "ruling" in members else None,
         consent=_code(members["consent"], "/consent") if "consent" in members else None,
+        consumer_entry=_hash(members) if "consumer_entry" in members else None,
     )
 
 
@@ -173,6 +178,13 @@ def _code(value: object, pointer: str) -> str:
     if _CODE.fullmatch(text) is None:
         raise _Refused(pointer, f"a code is 1 to {MAX_CODE} visible ASCII characters")
     return text
+
+
+def _hash(members: Mapping[str, object]) -> bytes:
+    text = _text(members["consumer_entry"], "/consumer_entry")
+    if _HASH.fullmatch(text) is None:
+        raise _Refused("/consumer_entry", "a leaf hash is 43 letters of base64url")
+    return urlsafe_b64decode(text + "=")
 
 
 def _fields(value: object) -> tuple[FieldName, ...]:

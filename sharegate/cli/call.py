@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import secrets
 import shlex
 import sys
 import time
@@ -18,15 +17,16 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from msgspec import Struct
 
 from sharegate.cli.options import Verbs
-from sharegate.cli.verify import LOG_KEY_FILE, describe, verify_answer
+from sharegate.cli.verify import LOG_KEY_FILE, describe
 from sharegate.errors import Misconfigured, ShareGateError
-from sharegate.identify.signature import content_digest, sign
+from sharegate.identify.outgoing import signed_headers
 from sharegate.private_keys import load_ed25519
+from sharegate.record.verified import verify_answer
 
 _PATH: Final = "/v1/exchanges"
 _QUERY: Final = "receipt=inline"
+_OWN_PATH: Final = "/v1/requests"  # of one's own gateway, which asks the other one for the receipt
 _SECONDS: Final = 30
-_NONCE_BYTES: Final = 24
 
 
 class NoAnswer(ShareGateError):
@@ -44,6 +44,7 @@ class CallerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         token: The officer's token, a file. Secret.
         log_key: The log's public key, learnt from someone other than the gateway.
         store: Where answers and receipts are kept.
+        through_own: Whether `gateway` is the department's own, which passes the question on.
     """
 
     gateway: str
@@ -53,6 +54,7 @@ class CallerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     log_key: str
     store: Path
     authority: str | None = None
+    through_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,8 @@ def prepare(caller: CallerSettings, question: Mapping[str, object]) -> SignedReq
     Raises:
         Misconfigured: The key or the token cannot be read.
     """
-    return signed(caller, "POST", _PATH, _QUERY, msgspec.json.encode(question))
+    path, query = (_OWN_PATH, "") if caller.through_own else (_PATH, _QUERY)
+    return signed(caller, "POST", path, query, msgspec.json.encode(question))
 
 
 def signed(
@@ -141,27 +144,17 @@ def signed(
         token = caller.token.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         raise Misconfigured("token", str(error)) from error
-    key = load_ed25519(caller.key)
-    digest, authorization = content_digest(body), f"Bearer {token}"
-    signature = sign(
-        key,
-        key_id=caller.key_id,
-        nonce=secrets.token_urlsafe(_NONCE_BYTES),
-        created=int(time.time()),
+    headers = signed_headers(
+        load_ed25519(caller.key),
+        caller.key_id,
+        now=int(time.time()),
         method=method,
         authority=_authority(caller),
         path=path,
         query=query,
-        content_digest=digest,
-        authorization=authorization,
+        authorization=f"Bearer {token}",
+        body=body,
     )
-    headers = {
-        "Host": _authority(caller),
-        "Content-Type": "application/json",
-        "Content-Digest": digest,
-        "Authorization": authorization,
-        **signature,
-    }
     url = f"{caller.gateway}{path}?{query}" if query else f"{caller.gateway}{path}"
     return SignedRequest(url, headers, body, method)
 

@@ -10,7 +10,6 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from sharegate.app import listen
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.until import cut_off
 from sharegate.cli.verify import load_log_key
@@ -22,6 +21,7 @@ from sharegate.errors import ShareGateError
 from sharegate.metrics import Metrics
 from sharegate.observe import Lifecycle, LogLines, both
 from sharegate.web.admin import AdminRoutes
+from sharegate.web.listening import listen
 
 _PAUSE_SECONDS: Final = 10.0
 

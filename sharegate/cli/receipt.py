@@ -13,7 +13,8 @@ from sharegate.audit.tree import leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.call import load_caller, send, signed
 from sharegate.cli.options import Verbs
-from sharegate.cli.verify import LOG_KEY_FILE, NotVerified
+from sharegate.cli.verify import LOG_KEY_FILE
+from sharegate.record.verified import NotVerified
 
 _OK: Final = 200
 

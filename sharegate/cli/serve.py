@@ -11,9 +11,11 @@ import asyncpg
 import uvloop
 
 from sharegate.app import running
+from sharegate.cli.asking import asking
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.until import signalled
 from sharegate.cli.witness import witnessing
+from sharegate.consortium.asking_settings import AskingSettings, load_asking_settings
 from sharegate.consortium.witness_settings import WitnessSettings, load_witness_settings
 from sharegate.observe import LogLines
 from sharegate.record.migrate import migrate
@@ -26,6 +28,8 @@ def add_to(verbs: Verbs) -> None:
     config_argument(parser)
     parser.add_argument("--witness", type=Path, metavar="FILE", help="run a witness in this "
                         "process too, by these settings")  # fmt: skip
+    parser.add_argument("--asking", type=Path, metavar="FILE", help="pass this department's own "
+                        "questions on to other gateways, by these settings")  # fmt: skip
     parser.set_defaults(run=_serve)
     parser = verbs.add_parser("migrate", help="prepare the audit log's database, as its owner")
     config_argument(parser)
@@ -40,12 +44,17 @@ def _serve(chosen: argparse.Namespace) -> int:
     logging.getLogger("sharegate").setLevel(logging.INFO)
     settings = load_settings(config)
     witness = None if chosen.witness is None else load_witness_settings(chosen.witness)
+    asks = None if chosen.asking is None else load_asking_settings(chosen.asking)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, witness))
+        runner.run(serve(settings, witness, asks))
     return 0
 
 
-async def serve(settings: Settings, witness: WitnessSettings | None = None) -> None:
+async def serve(
+    settings: Settings,
+    witness: WitnessSettings | None = None,
+    asks: AskingSettings | None = None,
+) -> None:
     """Run the gateway until a signal, then drain: not ready first, the listener closed after.
 
     A witness beside it listens first and stops last: others count on it, this gateway does not.
@@ -56,6 +65,8 @@ async def serve(settings: Settings, witness: WitnessSettings | None = None) -> N
         if witness is not None:
             await stack.enter_async_context(witnessing(witness, lines))
         gateway = await stack.enter_async_context(running(settings, lines))
+        if asks is not None:
+            await stack.enter_async_context(asking(asks, gateway, settings.limits, lines))
         await stop.wait()
         gateway.admin.draining = True
         await asyncio.sleep(settings.limits.drain_seconds)

@@ -5,45 +5,22 @@ Needs two files and the log's public key; no gateway, no database, no network.
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from sharegate.audit import receipt as tlog_proof
-from sharegate.audit.chain import parse_leaf
 from sharegate.audit.checkpoint import open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
-from sharegate.audit.tree import leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs
 from sharegate.consortium.members import read_invitation
 from sharegate.consortium.succession import open_succession
-from sharegate.errors import Misconfigured, ShareGateError
-from sharegate.record.answer import open_answer
+from sharegate.errors import Misconfigured
+from sharegate.record.verified import NotVerified, Verified, verify_answer
 
 LOG_KEY_FILE: Final = "log.vkey"
-
-
-class NotVerified(ShareGateError):
-    """The answer is not the one that was recorded, or nothing proves that it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What a receipt proves.
-
-    Attributes:
-        index: The entry's place in the audit log.
-        size: The size of the signed checkpoint that covers it.
-        entry: What the entry says.
-    """
-
-    origin: str
-    index: int
-    size: int
-    entry: Mapping[str, object]
 
 
 def add_to(verbs: Verbs) -> None:
@@ -70,32 +47,6 @@ def add_to(verbs: Verbs) -> None:
     )
     parser.add_argument("--invitation", type=Path, metavar="FILE", help="whose word counts")
     parser.set_defaults(run=_run)
-
-
-def verify_answer(answer: bytes, receipt: bytes, log_key: str) -> Verified:
-    """Check that the log recorded exactly this answer.
-
-    Args:
-        answer: Its exact bytes.
-        receipt: The C2SP tlog-proof, with the leaf as its extra data.
-        log_key: The log's verifier key (C2SP signed-note), from a source one trusts.
-
-    Raises:
-        NotVerified: It did not, or the receipt does not prove it.
-    """
-    try:
-        key = VerifierKey.parse(log_key.strip())
-        parsed = tlog_proof.parse(receipt)
-        if parsed.extra is None:
-            raise NotVerified("the receipt does not carry the entry")
-        checkpoint = tlog_proof.verify(parsed, leaf_hash(parsed.extra), [key], key.name)
-        leaf = parse_leaf(parsed.extra)
-        if leaf.seq != parsed.index:
-            raise NotVerified("the entry is not the one of this place in the log")
-        entry = open_answer(answer, leaf.core)
-    except (Malformed, Unproven, ValueError) as error:
-        raise NotVerified(str(error)) from error
-    return Verified(key.name, parsed.index, checkpoint.size, entry)
 
 
 def verify_witnessed(receipt: bytes, quorum_file: Path) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from sharegate.app import listen
 from sharegate.audit.cosignature import Cosigner
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.until import signalled
@@ -28,6 +27,7 @@ from sharegate.metrics import Metrics
 from sharegate.observe import Lifecycle, LogLines, Observer, both
 from sharegate.private_keys import load_cosigner_key
 from sharegate.web.admin import AdminRoutes
+from sharegate.web.listening import listen
 from sharegate.web.witness import WitnessRoutes
 
 

@@ -21,6 +21,8 @@ class ActKind(StrEnum):
     AUDIT_READ = "audit-read"  # an auditor is about to read
     HOLD = "hold"  # an auditor is about to see to it that a detail is kept, or may go
     SUCCESSION = "succession"  # this log goes on for another that ended
+    REQUEST = "request"  # this department is about to ask another one's gateway
+    RECEIVED = "received"  # what came of that
     ERASE = "erase"  # a detail is about to be erased by whose data it is of
 
 

@@ -22,6 +22,8 @@ class AccessRequest(Struct, frozen=True, gc=False):
         grant: The grant the consumer names, or None.
         ruling: The ruling it cites, or None.
         consent: Its reference to the consent of the person concerned, or None.
+        consumer_entry: The leaf hash, 32 bytes, of the consumer's own entry about this request, or
+            None where it says of none.
     """
 
     provider: str
@@ -36,6 +38,7 @@ class AccessRequest(Struct, frozen=True, gc=False):
     grant: str | None
     ruling: str | None = None
     consent: str | None = None
+    consumer_entry: bytes | None = None
 
 
 class Unreadable(Struct, frozen=True, gc=False):

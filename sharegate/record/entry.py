@@ -162,6 +162,9 @@ def core(
         "detail": _detail(detail),
     }
     if fetched.decided.request is not None:
+        consumers = fetched.decided.request.consumer_entry
+        if consumers is not None:
+            entry["consumer_entry"] = b64(counterpart(consumers))
         entry |= _asked(fetched.decided.request, catalogue, departments, salts)
     if isinstance(fetched.outcome, Disclosure) and answer is not None:
         entry["response"] = {
@@ -170,6 +173,11 @@ def core(
             "digest": b64(commit(salts.response, Label.RESPONSE, sha256(answer).digest())),
         }
     return _encode(entry)
+
+
+def counterpart(leaf_hash: bytes) -> bytes:
+    """How an entry names one of another log: 32 bytes that nobody can choose to say something."""
+    return sha256(b"sharegate-counterpart\0" + leaf_hash).digest()
 
 
 def act_core(act: Act, entry_id: UUID, detail: SealedDetail) -> bytes:

@@ -1,11 +1,8 @@
 """The routes that departments use."""
 
-import logging
 import re
-import time
-import traceback
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -13,14 +10,13 @@ from uuid import UUID
 import msgspec
 from aiohttp import ETag, hdrs, web
 
-from sharegate.errors import AuditLogUnavailable, Unauthenticated
 from sharegate.gateway import Gateway
 from sharegate.model.catalogue import Catalogue
-from sharegate.model.ids import new_id
 from sharegate.model.passage import Arrived, Disclosure, Released
-from sharegate.observe import NotBelieved, NotRecorded, Observer, Throttled
+from sharegate.observe import Observer
 from sharegate.settings import Limits
 from sharegate.web import problems, rulings
+from sharegate.web.arriving import RETRY, Guard, take_in
 from sharegate.web.channel import no_channel
 from sharegate.web.openapi import (
     ENTRY_HEADER,
@@ -28,17 +24,12 @@ from sharegate.web.openapi import (
     RECEIPT_HEADER,
     openapi_document,
 )
-from sharegate.web.unproven import UnprovenCount
 
 RECEIPT_CONTENT_TYPE: Final = "text/plain"
-_SIGNED_HEADERS: Final = ("content-digest", "authorization", "signature-input", "signature")
 _COSIGNED: Final = "min=cosigned"
 _RECEIPT_PATH: Final = re.compile(r"/v1/receipts/[^{}/]+")
 _JSON: Final = "application/json"
 _NOTHING_LISTED: Final = Catalogue({}, {})
-
-logger = logging.getLogger("sharegate.web")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ExchangeRoutes:
@@ -67,8 +58,7 @@ class ExchangeRoutes:
         self._gateway = gateway
         self._checkpoint = checkpoint
         self._limits = limits
-        self._observe = observe
-        self._unproven = UnprovenCount(limits.unproven_per_minute)
+        self._guard = Guard(limits, observe)
         self._catalogue = catalogue
         self._described: tuple[Catalogue, bytes] | None = None
 
@@ -76,13 +66,13 @@ class ExchangeRoutes:
         """The aiohttp application; it has no middleware, so an answer pays for none."""
         application = web.Application(client_max_size=self._limits.body_bytes)
         router = application.router
-        router.add_post("/v1/exchanges", self._guarded(self.exchange))
-        router.add_get("/v1/receipts/{exchange_id}", self._guarded(self.receipt), allow_head=False)
-        router.add_get("/v1/referrals", self._guarded(self.referrals), allow_head=False)
-        router.add_post("/v1/rulings", self._guarded(self.rule))
-        router.add_get("/v1/catalogue", self._guarded(self.catalogue), allow_head=False)
-        router.add_get("/log/checkpoint", self._guarded(self.checkpoint))
-        router.add_get("/openapi.json", self._guarded(self.openapi))
+        router.add_post("/v1/exchanges", self._guard(self.exchange))
+        router.add_get("/v1/receipts/{exchange_id}", self._guard(self.receipt), allow_head=False)
+        router.add_get("/v1/referrals", self._guard(self.referrals), allow_head=False)
+        router.add_post("/v1/rulings", self._guard(self.rule))
+        router.add_get("/v1/catalogue", self._guard(self.catalogue), allow_head=False)
+        router.add_get("/log/checkpoint", self._guard(self.checkpoint))
+        router.add_get("/openapi.json", self._guard(self.openapi))
         router.add_route("*", r"/{anything:[\s\S]*}", self.nothing_here)
         return application
 
@@ -151,7 +141,7 @@ class ExchangeRoutes:
         note = self._checkpoint()
         if not note:
             return problems.problem(
-                problems.UNAVAILABLE, "No checkpoint is signed yet.", headers=_RETRY
+                problems.UNAVAILABLE, "No checkpoint is signed yet.", headers=RETRY
             )
         return web.Response(
             body=note,
@@ -168,7 +158,7 @@ class ExchangeRoutes:
         return web.Response(body=self._described[1], content_type=_JSON)
 
     async def _arrived(self, request: web.Request) -> Arrived:
-        return _arrived(request, await request.read(), self._peer(request))
+        return take_in(request, await request.read(), self._peer(request))
 
     async def nothing_here(self, request: web.Request) -> web.StreamResponse:
         """Every other path and method."""
@@ -179,77 +169,9 @@ class ExchangeRoutes:
             )
         return problems.problem(problems.NOT_FOUND, "See /openapi.json for what is here.")
 
-    def _guarded(self, handler: Handler) -> Handler:
-        """Turn whatever leaves the walk into its problem document."""
-
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            try:
-                return await handler(request)
-            except Unauthenticated as nobody:
-                return self._unbelieved(request, nobody)
-            except AuditLogUnavailable as unrecorded:
-                self._observe(NotRecorded(unrecorded.reason))
-                return problems.problem(
-                    problems.UNAVAILABLE,
-                    f"{unrecorded}; nothing was released.",
-                    headers=_RETRY,
-                    reason=unrecorded.reason,
-                )
-            except web.HTTPRequestEntityTooLarge:
-                most = self._limits.body_bytes
-                return problems.problem(problems.TOO_LARGE, f"A body has at most {most} bytes.")
-            except ConnectionError:
-                raise  # the peer is gone: nobody to answer
-            except Exception as error:  # noqa: BLE001  the last line of defence; fails closed
-                _log_without_data(error)
-                return problems.problem(problems.INTERNAL, "Nothing was released.")
-
-        return guarded
-
-    def _unbelieved(self, request: web.Request, nobody: Unauthenticated) -> web.Response:
-        """Answer whoever proved nothing; past the budget, without saying why.
-
-        A proven request is never turned away for what others behind the same address do.
-        """
-        self._observe(NotBelieved(nobody.reason))
-        if self._unproven.over(request.remote or "", time.monotonic()):
-            self._observe(Throttled())
-            answer = problems.problem(
-                problems.TOO_MANY, "Slow down.", headers={"Retry-After": "60"}
-            )
-            answer.force_close()
-            return answer
-        return problems.problem(
-            problems.UNAUTHENTICATED,
-            str(nobody),
-            headers={"WWW-Authenticate": 'Bearer realm="sharegate"'},
-            reason=nobody.reason,
-            part=nobody.part,
-        )
-
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _PRIVATE: Final = {"Cache-Control": "private, no-cache"}
-_RETRY: Final = {"Retry-After": "1"}
-
-
-def _arrived(request: web.Request, body: bytes, peer: tuple[str, ...]) -> Arrived:
-    at = time.time_ns() // 1_000_000
-    path, _, query = request.raw_path.partition("?")
-    headers = request.headers
-    return Arrived(
-        exchange_id=new_id(at),
-        at=at,
-        method=request.method,
-        authority=", ".join(headers.getall(hdrs.HOST, ())),
-        path=path,
-        query=query,
-        headers={
-            name: ", ".join(headers.getall(name)) for name in _SIGNED_HEADERS if name in headers
-        },
-        body=body,
-        peer=peer,
-    )
 
 
 def _wrong_with(content_type: str, query: str) -> str | None:
@@ -286,9 +208,3 @@ def _uuid(text: str) -> UUID | None:
     except ValueError:
         return None
     return read if str(read) == text.lower() else None
-
-
-def _log_without_data(error: BaseException) -> None:
-    """Say where it failed, not with what: an exception's text may hold someone's data."""
-    place = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("internal error %s at\n%s", type(error).__name__, place)

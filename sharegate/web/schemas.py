@@ -101,8 +101,13 @@ def access_request() -> Json:
             "grant": {**_CODE, "description": "The grant to rely on, where several permit."},
             "ruling": {**_CODE, "description": "The ruling that answered an earlier referral."},
             "consent": {**_CODE, "description": "Where the consent of the person concerned is."},
+            "consumer_entry": {
+                "type": "string",
+                "pattern": "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+                "description": "The leaf hash of the consumer's own entry about this, base64url.",
+            },
         },
-        optional=("fields", "limit", "grant", "ruling", "consent"),
+        optional=("fields", "limit", "grant", "ruling", "consent", "consumer_entry"),
     )
 
 

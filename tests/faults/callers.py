@@ -20,9 +20,9 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from sharegate.audit.chain import parse_leaf
 from sharegate.cli.audit import verify_log
 from sharegate.cli.call import CallerSettings, SignedRequest, prepare
-from sharegate.cli.verify import verify_answer
 from sharegate.record.answer import open_answer
 from sharegate.record.entry import read_core
+from sharegate.record.verified import verify_answer
 from sharegate.settings import load_settings
 from tests.site import Site
 

@@ -5,7 +5,7 @@ import json
 
 from sharegate.cli.audit import verify_log
 from sharegate.cli.call import keep, prepare, send
-from sharegate.cli.verify import verify_answer
+from sharegate.record.verified import verify_answer
 from sharegate.settings import load_settings
 from tests.site import AT_START
 

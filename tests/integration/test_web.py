@@ -15,9 +15,9 @@ from sharegate.audit.checkpoint import open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.cli.call import prepare, send
 from sharegate.cli.demo.stage import ORIGIN
-from sharegate.cli.verify import verify_answer
 from sharegate.identify.signature import content_digest, sign
 from sharegate.model.catalogue import Catalogue
+from sharegate.record.verified import verify_answer
 from sharegate.web.openapi import openapi_document
 from tests.site import site_on
 

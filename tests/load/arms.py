@@ -37,7 +37,7 @@ from sharegate.identify.identify import Identify
 from sharegate.identify.registry import load_registry
 from sharegate.observe import LogLines
 from sharegate.settings import Settings, load_settings
-from sharegate.web.exchange import _arrived
+from sharegate.web.arriving import take_in
 from tests.load.asker import PATH
 from tests.load.sampling import Sampled
 
@@ -125,7 +125,7 @@ async def naive(order: Order) -> AsyncIterator[Handle]:
         await entries.execute(KEPT)
 
         async def handle(request: web.Request) -> web.Response:
-            identified = identify(_arrived(request, await request.read(), ()))
+            identified = identify(take_in(request, await request.read(), ()))
             asked = json.loads(identified.body)
             names = [asked[name] for name in ("provider", "resource", "mode", "purpose")]
             if not enforcer.enforce(identified.caller.consumer, "", *names):

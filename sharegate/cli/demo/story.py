@@ -23,11 +23,12 @@ from sharegate.cli.audit import verify_log
 from sharegate.cli.call import Reply, keep, load_caller, prepare, send, signed
 from sharegate.cli.demo.stage import AUDITOR, DEPARTMENTS, ORIGIN, Stage
 from sharegate.cli.demo.town import StoryPeople
-from sharegate.cli.verify import NotVerified, describe, verify_answer, verify_witnessed
+from sharegate.cli.verify import describe, verify_witnessed
 from sharegate.consortium.witness_memory import WitnessMemory
 from sharegate.errors import ShareGateError
 from sharegate.private_keys import load_ed25519
 from sharegate.record.migrate import DATABASE
+from sharegate.record.verified import NotVerified, verify_answer
 from sharegate.settings import load_settings
 
 _READY_TRIES: Final = 200

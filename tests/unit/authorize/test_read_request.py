@@ -1,5 +1,6 @@
 """Reading the body of an access request."""
 
+import base64
 import json
 import sys
 import unicodedata
@@ -54,6 +55,17 @@ def test_whole_question():
         consent="c-1",
     )
     assert read_request(body()).fields == ()
+
+
+def test_a_leaf_hash_is_read_in_its_one_spelling():
+    assert read_request(body()).consumer_entry is None
+    assert read_request(body(consumer_entry="A" * 43)).consumer_entry == bytes(32)
+    hashed = bytes(range(224, 256))
+    text = base64.urlsafe_b64encode(hashed).decode().rstrip("=")
+    assert read_request(body(consumer_entry=text)).consumer_entry == hashed
+    wrong = "A" * 42, "A" * 44, "A" * 43 + "=", "A" * 42 + "B", "+" * 42 + "A", "", " " * 43, 7
+    for each in wrong:
+        assert read_request(body(consumer_entry=each)).pointer == "/consumer_entry", each
 
 
 @pytest.mark.parametrize("member", ["grant", "ruling", "consent"])

@@ -15,7 +15,7 @@ from sharegate.model.grant import GrantId
 from sharegate.model.passage import Disclosure, Refusal
 from sharegate.record.answer import encode_answer
 from sharegate.record.detail import reader_id
-from sharegate.record.entry import Label, Salts, b64, commit, read_core, unb64
+from sharegate.record.entry import Label, Salts, b64, commit, counterpart, read_core, unb64
 from tests.unit.record.exchanges import (
     CANARY,
     EXCHANGE,
@@ -167,6 +167,19 @@ def test_an_unknown_name_is_left_out_and_the_known_ones_stay(changes, lost):
     assert set(purpose) == {"matter"}
     purpose = read_core(entry_core(denied(request(legal_basis="unknown")))[0])["purpose"]
     assert set(purpose) == {"matter", "code"}
+
+
+@pytest.mark.parametrize("whole", [disclosed(), denied(request())])
+def test_the_consumer_s_own_entry_is_named_by_what_nobody_can_choose(whole):
+    theirs = CANARY.encode().ljust(32, b"!")
+    asked = request(consumer_entry=theirs)
+    made = replace(whole, decided=replace(whole.decided, request=asked))
+    entry = read_core(entry_core(made)[0])
+    named = sha256(b"sharegate-counterpart\0" + theirs).digest()
+    assert entry.pop("consumer_entry") == urlsafe(named)
+    assert counterpart(theirs) == named
+    without = read_core(entry_core(whole)[0])
+    assert set(entry) == set(without)
 
 
 def test_the_largest_core_the_catalogue_allows_fits_in_a_leaf():
