@@ -18,6 +18,7 @@ from sharegate.authorize.settle import Settle
 from sharegate.authorize.settling import settling
 from sharegate.consortium.projection import ProjectionFollower
 from sharegate.consortium.signed_log import SignedLog, signed_log
+from sharegate.consortium.standing import StandingEntries
 from sharegate.errors import AuditLogUnavailable, LogDiverged, Misconfigured
 from sharegate.fetch.fetch import Fetch
 from sharegate.fetch.postgres import PostgresSource
@@ -96,6 +97,10 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
         signed = await _signed(settings.audit_log, access, observe, stack)
         recorder = _recorder(settings, signed, registry, rule_set.catalogue)
         counted.ask_usable(recorder.require_usable)
+        if signed.witnessed is not None:
+            standing = StandingEntries(signed.witnessed, signed.signer, recorder)
+            standing.start()
+            stack.push_async_callback(standing.stop)
         published.start()
         stack.push_async_callback(published.stop)
         in_force.start(recorder)

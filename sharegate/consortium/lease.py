@@ -6,9 +6,10 @@ any more; and the database keeps no checkpoint under an older number. Between tw
 clock says how long a signer may go on.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -104,6 +105,24 @@ class Lease:
                 return False
             self._extended(now)
         return self.fence is not None
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Renew it for as long as the context is open, however long what is done there takes."""
+
+        async def renewing() -> None:
+            while True:
+                await asyncio.sleep(_RENEW_SECONDS)
+                with suppress(*Broken):  # whoever is about to sign finds out
+                    await self.renew()
+
+        task = asyncio.create_task(renewing())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     def lose(self) -> None:
         """Another signer was seen to have it."""

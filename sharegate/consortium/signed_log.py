@@ -25,11 +25,13 @@ class SignedLog:
     """One audit log that is open.
 
     Attributes:
+        signer: Signs it, or follows who does.
         witnessed: How far its witnesses have seen it; None where it has none.
     """
 
     audit_log: PostgresAuditLog
     coverage: Coverage
+    signer: Signer
     witnessed: Witnessed | None
 
     @property
@@ -74,7 +76,7 @@ async def signed_log(
         verifier = VerifierKey.parse(key.vkey)
         if all(each.key != verifier for each in quorum.logs):
             raise Misconfigured(str(settings.quorum), f"does not list the key of {key.name}")
-        witnessed = Witnessed(quorum, settings.state / FILE, coverage, observe)
+        witnessed = Witnessed(quorum, settings.state / FILE, coverage, observe, settings.witnesses)
         prover = PostgresReader(read_dsn)
         stack.push_async_callback(prover.close)
         cosigning = Cosigning(
@@ -86,4 +88,4 @@ async def signed_log(
         stack.push_async_callback(cosigning.stop)
     await signer.start()
     stack.push_async_callback(signer.stop)
-    return SignedLog(audit_log, coverage, witnessed)
+    return SignedLog(audit_log, coverage, signer, witnessed)

@@ -175,12 +175,13 @@ class Signer:
                 self._start_following()
             return
         try:
-            state = await self._stored.compare(self._memory.recall(), self._memory.holder)
-            if self.compare_abroad is not None:
-                frontier = state.frontier
-                root = frontier.root() if frontier.size else EMPTY_ROOT
-                await self.compare_abroad(frontier.size, root)
-            self._unkept += await self._stored.missing_subtrees(state.frontier.size)
+            async with self.lease.kept():
+                state = await self._stored.compare(self._memory.recall(), self._memory.holder)
+                if self.compare_abroad is not None:
+                    frontier = state.frontier
+                    root = frontier.root() if frontier.size else EMPTY_ROOT
+                    await self.compare_abroad(frontier.size, root)
+                self._unkept += await self._stored.missing_subtrees(state.frontier.size)
             note = await self._in_thread(self._remember_and_sign, state)
         except Exception:
             # Not when cancelled: the thread may still be writing, and `stop` waits for it first.

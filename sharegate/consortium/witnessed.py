@@ -7,6 +7,7 @@ how many entries it has not seen follow from that note, the log's size and the t
 
 import asyncio
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from time import time
 from typing import Final
@@ -18,14 +19,23 @@ from sharegate.consortium.coverage import Coverage
 from sharegate.errors import AuditLogUnavailable, Misconfigured, Unavailable
 from sharegate.model.passage import Covered
 from sharegate.observe import Cosignatures, Observer
+from sharegate.settings import WitnessesSettings
 
-# DESIGN: past the first two no detail query is answered, past the third only break-glass is.
-STALE_SECONDS: Final = 15 * 60
-STALE_ENTRIES: Final = 10_000
-CLOSED_SECONDS: Final = 4 * 3600
 _LOOK_SECONDS: Final = 0.25
 _PATIENCE_SECONDS: Final = 10.0
 FILE: Final = "cosigned.note"
+_TOO_LONG: Final = "the witnesses have not been heard of for too long"
+_TOO_MANY: Final = "too many entries are not witnessed yet"
+
+
+class Standing(StrEnum):
+    """How near the witnesses of a log are. A closed list."""
+
+    NEAR = "near"
+    STALE = "stale"
+    """No person's data is read."""
+    CLOSED = "closed"
+    """Nothing is answered but break-glass."""
 
 
 def load_quorum(path: Path) -> Quorum:
@@ -59,6 +69,7 @@ class Witnessed:
         path: Path,
         coverage: Coverage,
         observe: Observer,
+        limits: WitnessesSettings,
         clock: Callable[[], float] = time,
     ) -> None:
         """Look into the file; what it holds and does not hold is worth nothing.
@@ -68,6 +79,7 @@ class Witnessed:
             path: The file.
             coverage: The log, as far as it is signed; proves entries under older checkpoints.
             observe: Told how far the witnesses are.
+            limits: How far the log may be ahead of them.
             clock: Seconds of Unix time.
         """
         self.note = b""
@@ -76,6 +88,7 @@ class Witnessed:
         self._path = path
         self._coverage = coverage
         self._observe = observe
+        self._limits = limits
         self._clock = clock
         self._moved = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -144,15 +157,23 @@ class Witnessed:
         Raises:
             AuditLogUnavailable: They have.
         """
+        match self.standing():
+            case Standing.CLOSED:
+                raise AuditLogUnavailable(Unavailable.UNWITNESSED, _TOO_LONG)
+            case Standing.STALE if detail:
+                age, _ = self._standing()
+                why = _TOO_LONG if age > self._limits.stale_seconds else _TOO_MANY
+                raise AuditLogUnavailable(Unavailable.UNWITNESSED, why)
+
+    def standing(self) -> Standing:
+        """How near the witnesses are."""
         age, unseen = self._standing()
-        if age > (STALE_SECONDS if detail else CLOSED_SECONDS):
-            raise AuditLogUnavailable(
-                Unavailable.UNWITNESSED, "the witnesses have not been heard of for too long"
-            )
-        if detail and unseen > STALE_ENTRIES:
-            raise AuditLogUnavailable(
-                Unavailable.UNWITNESSED, "too many entries are not witnessed yet"
-            )
+        limits = self._limits
+        if age > limits.closed_seconds:
+            return Standing.CLOSED
+        if age > limits.stale_seconds or unseen > limits.stale_entries:
+            return Standing.STALE
+        return Standing.NEAR
 
     async def covered(self, index: int) -> Covered:
         """Wait until a quorum has cosigned a checkpoint over an entry, and prove it under that.

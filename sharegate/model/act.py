@@ -20,6 +20,7 @@ class ActKind(StrEnum):
     REVIEW = "review"  # somebody looked at such an opening afterwards
     AUDIT_READ = "audit-read"  # an auditor is about to read
     HOLD = "hold"  # an auditor is about to see to it that a detail is kept, or may go
+    AVAILABILITY = "availability"  # the witnesses came near enough, or fell behind
     SUCCESSION = "succession"  # this log goes on for another that ended
     REQUEST = "request"  # this department is about to ask another one's gateway
     RECEIVED = "received"  # what came of that

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from sharegate.audit import checkpoint, note
 from sharegate.audit import receipt as receipts
+from sharegate.audit.chain import parse_leaf
 from sharegate.audit.checkpoint import Checkpoint
 from sharegate.audit.note import Note, Signature, SignerKey, VerifierKey
 from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
@@ -22,6 +23,7 @@ from sharegate.cli.demo.stage import sign_everything
 from sharegate.cli.main import main
 from sharegate.consortium.witness_memory import origin_hash
 from sharegate.private_keys import load_ed25519
+from sharegate.record.entry import read_core
 from tests.integration.audit_database import ask, until
 from tests.integration.witnessed_site import Witnesses, witnessed
 
@@ -370,6 +372,41 @@ async def test_a_log_that_was_rolled_back_with_all_its_memory_is_stopped_by_its_
     (evidence,) = (state / "evidence").iterdir()
     assert open_cosigned(evidence.read_bytes(), read_quorum(quorum.read_bytes()))
     await ask(site.server.dsn(), f"drop database {name}_lost with (force)")
+
+
+async def test_that_the_witnesses_fell_behind_and_came_back_is_in_the_log(site, witnesses):
+    gateway = site.gateway()
+    witnessed(gateway, witnesses.quorum_file())
+    with gateway.config.open("a") as config:
+        config.write("\n[audit_log.witnesses]\nstale_entries = 2\n")
+    witnesses.start()
+    gateway.start()
+
+    async def said():
+        leaves = await ask(site.audit_dsn(), "select leaf from sharegate.entry order by seq")
+        cores = [read_core(parse_leaf(row["leaf"]).core) for row in leaves]
+        return [core["facts"]["witnesses"] for core in cores if core["kind"] == "availability"]
+
+    async def told(*standings):
+        return await said() == list(standings)
+
+    statuses = []
+
+    async def refused():
+        statuses.append(
+            (await send(prepare(site.caller("civil-affairs"), site.properties()))).status
+        )
+        return statuses[-1] == 503
+
+    await until(told)
+    witnesses.stop()
+    await until(refused)
+    assert set(statuses[:-1]) <= {200}
+    await until(lambda: told("stale"))
+    assert gateway.readiness()[0] == 503
+    witnesses.start()
+    await until(lambda: told("stale", "near"))
+    assert await asyncio.to_thread(gateway.wait_until_ready) is None
 
 
 async def test_without_witnesses_there_is_no_such_receipt(site):

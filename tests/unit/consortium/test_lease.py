@@ -1,5 +1,6 @@
 """The right to sign: when it is had, for how long, and when another is at work."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -87,6 +88,20 @@ async def test_it_is_renewed_once_a_second_and_where_it_ran_out(lender):
     assert mine.fence == 1
     asked = len(lender.asked)
     assert await mine.continues()
+    assert len(lender.asked) == asked
+
+
+async def test_it_is_renewed_while_something_takes_long(lender, monkeypatch):
+    monkeypatch.setattr("sharegate.consortium.lease._RENEW_SECONDS", 0.001)
+    mine = lease(lender)
+    await mine.take(MINE)
+    async with mine.kept():
+        for _ in range(20):
+            lender.now += SECONDS / 10
+            await asyncio.sleep(0.02)
+            assert mine.runs()
+    asked = len(lender.asked)
+    await asyncio.sleep(0.02)
     assert len(lender.asked) == asked
 
 

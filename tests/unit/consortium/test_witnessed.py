@@ -14,15 +14,14 @@ from sharegate.audit.cosignature import Cosigner
 from sharegate.audit.note import Note, SignerKey
 from sharegate.audit.quorum import Cosigned, Group, Log, Quorum, Witness
 from sharegate.consortium.witnessed import (
-    CLOSED_SECONDS,
-    STALE_ENTRIES,
-    STALE_SECONDS,
+    Standing,
     Witnessed,
     load_quorum,
     quorum_time,
 )
 from sharegate.errors import AuditLogUnavailable, Misconfigured, Unavailable
 from sharegate.observe import Cosignatures
+from sharegate.settings import WitnessesSettings
 
 ORIGIN = "tax.example/log"
 LOG = SignerKey(ORIGIN, Ed25519PrivateKey.from_private_bytes(b"l" * 32))
@@ -37,6 +36,8 @@ QUORUM = Quorum(
     "all",
 )
 NOW = 1_795_190_400
+LIMITS = WitnessesSettings()
+STALE_SECONDS, STALE_ENTRIES, CLOSED_SECONDS = 15 * 60, 10_000, 4 * 3600
 
 
 def cosigned(size, **times):
@@ -60,7 +61,9 @@ class Site:
         return index, state.size, data
 
     def witnessed(self):
-        return Witnessed(QUORUM, self.file, self.coverage, self.seen.append, lambda: self.now)
+        return Witnessed(
+            QUORUM, self.file, self.coverage, self.seen.append, LIMITS, lambda: self.now
+        )
 
 
 @pytest.fixture
@@ -117,6 +120,7 @@ def refused(witnessed, *, detail):
 
 async def test_availability_is_graded(site):
     witnessed = site.witnessed()
+    assert witnessed.standing() is Standing.CLOSED
     assert refused(witnessed, detail=True)  # nobody ever saw this log
     assert refused(witnessed, detail=False)
     await witnessed.keep(cosigned(90, a=NOW, b=NOW, c=NOW - 3, d=NOW - 500))
@@ -128,6 +132,7 @@ async def test_availability_is_graded(site):
         site.now = NOW + seconds
         assert refused(witnessed, detail=True) is detail, seconds
         assert refused(witnessed, detail=False) is all_, seconds
+        assert witnessed.standing() is list(Standing)[detail + all_]
     site.now = NOW
     for size, detail in ((90 + STALE_ENTRIES, False), (91 + STALE_ENTRIES, True), (80, False)):
         site.coverage.state.frontier.size = size

@@ -1,20 +1,10 @@
-"""One frozen tree of settings.
+"""The tree of settings: each field says what it is, whom it trusts, and what is lost with it."""
 
-Each field says what it is, whether what it names is trusted, and what is lost with it. The file
-is TOML; an unknown key, a missing one or a wrong type refuses to start, naming the key.
-Relative paths are relative to the settings file.
-"""
-
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
-
-from sharegate.errors import Misconfigured
-
-_LAST_PORT: Final = 65_535
 
 Address = Annotated[str, Meta(pattern=r"^[^\s/]+:\d{1,5}$", description="host:port")]
 Dsn = Annotated[str, Meta(pattern=r"^postgres(ql)?://\S+$", description="postgresql:// URL")]
@@ -72,6 +62,30 @@ class TrustSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = 2
 
 
+class WitnessesSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How far a log that has witnesses may be ahead of them.
+
+    An idle log is shown to them every 20 s, so less than a minute would come and go by itself.
+    """
+
+    stale_seconds: Annotated[
+        int,
+        Meta(ge=60, le=86_400, description="How old a quorum's word may be while data is read."),
+    ] = 15 * 60
+    stale_entries: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="How many entries it may miss while data is read."),
+    ] = 10_000
+    closed_seconds: Annotated[
+        int,
+        Meta(
+            ge=60,
+            le=7 * 86_400,
+            description="How old it may be while anything is answered but break-glass.",
+        ),
+    ] = 4 * 3600
+
+
 class AuditLogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the audit log lives and who signs it."""
 
@@ -122,6 +136,7 @@ class AuditLogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             "many must cosign. Trusted. Absent: nobody but its operator vouches for the log."
         ),
     ] = None
+    witnesses: WitnessesSettings = msgspec.field(default_factory=WitnessesSettings)
     record_seconds: Annotated[
         float,
         Meta(gt=0, le=2, description="How long an exchange waits to be recorded before 503."),
@@ -272,126 +287,3 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Meta(description="By provider: confirms that a person consented."),
     ] = msgspec.field(default_factory=dict)
     limits: Limits = msgspec.field(default_factory=Limits)
-
-
-def load_settings(path: Path) -> Settings:
-    """Read the settings file.
-
-    Raises:
-        Misconfigured: It cannot be read, is not TOML, or a key is unknown, missing or wrong;
-            names every unknown key, and one that is missing or wrong in each table.
-    """
-    settings, faults = examine_settings(path)
-    if settings is None or faults:
-        raise Misconfigured(str(path), "; ".join(faults))
-    return settings
-
-
-def examine_settings(path: Path) -> tuple[Settings | None, list[str]]:
-    """Read the settings file as far as it can be read; no fault's sentence repeats a value.
-
-    Returns:
-        The settings, as if keys that are no settings were not there, or None if what remains
-        cannot be used; and everything that is wrong.
-
-    Raises:
-        Misconfigured: It cannot be read or is not TOML.
-    """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Misconfigured(str(path), error.strerror or "cannot be read") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Misconfigured(str(path), f"is not TOML: {error}") from error
-    unknown: list[str] = []
-    wrong: list[str] = []
-    for place, table, kind in _tables(raw):
-        known = {field.encode_name for field in msgspec.structs.fields(kind)}
-        for key in sorted(table.keys() - known):
-            del table[key]
-            unknown.append(f"{place}: `{key}` is not a setting")
-        if wrong and kind is Settings:
-            break  # it would only be said again
-        try:
-            msgspec.convert(table, kind, dec_hook=_path)
-        except msgspec.ValidationError as error:
-            wrong.append(f"{place}: {error}")
-    if wrong:
-        return None, unknown + wrong
-    settings = msgspec.convert(raw, Settings, dec_hook=_path)
-    if (settings.audit_log.append_dsn is None) != (settings.audit_log.read_dsn is None):
-        wrong.append("audit_log: needs both append_dsn and read_dsn, or neither")
-    if (settings.case_systems or settings.consent_registers) and not settings.confirm.signing_key:
-        wrong.append("confirm: needs signing_key, as there are case systems or consent registers")
-    wrong += [
-        f"listen: `{name}` names a port above {_LAST_PORT}"
-        for name in ("exchange", "admin")
-        if int(getattr(settings.listen, name).rpartition(":")[2]) > _LAST_PORT
-    ]
-    return None if wrong else _resolved(settings, path.parent), unknown + wrong
-
-
-def _tables(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any], type[Struct]]]:
-    """The tables of the file, innermost first, each with its place and what it should be."""
-    listed: list[tuple[str, object, type[Struct]]] = [
-        ("listen.tls", _inner(raw, "listen", "tls"), Tls),
-        ("listen", raw.get("listen"), Listen),
-        ("trust", raw.get("trust"), TrustSettings),
-        ("audit_log", raw.get("audit_log"), AuditLogSettings),
-        ("projection", raw.get("projection"), ProjectionSettings),
-        ("quotas", raw.get("quotas"), QuotaSettings),
-        ("confirm", raw.get("confirm"), ConfirmSettings),
-        ("limits", raw.get("limits"), Limits),
-    ]
-    for group, kind in (
-        ("sources", SourceSettings),
-        ("case_systems", KeeperSettings),
-        ("consent_registers", KeeperSettings),
-    ):
-        named = raw.get(group)
-        if isinstance(named, dict):
-            listed += [(f"{group}.{name}", one, kind) for name, one in named.items()]
-    found = [(place, table, kind) for place, table, kind in listed if isinstance(table, dict)]
-    # Last, and only as a frame: what is inside has been looked at.
-    return [*found, ("the file", raw, Settings)]
-
-
-def _inner(raw: dict[str, Any], outer: str, inner: str) -> object:
-    table = raw.get(outer)
-    return table.get(inner) if isinstance(table, dict) else None
-
-
-def _path(kind: type, value: object) -> object:
-    if kind is Path and isinstance(value, str) and "\0" not in value:
-        return Path(value)
-    raise TypeError(f"Expected the name of a file or folder, got `{type(value).__name__}`")
-
-
-def _resolved(settings: Settings, base: Path) -> Settings:
-    audit_log = msgspec.structs.replace(
-        settings.audit_log,
-        signing_key=base / settings.audit_log.signing_key,
-        state=base / settings.audit_log.state,
-        index_key=settings.audit_log.index_key and base / settings.audit_log.index_key,
-        quorum=settings.audit_log.quorum and base / settings.audit_log.quorum,
-    )
-    listen, tls = settings.listen, settings.listen.tls
-    if tls is not None:
-        tls = msgspec.structs.replace(
-            tls,
-            certificate=base / tls.certificate,
-            key=base / tls.key,
-            client_authorities=tls.client_authorities and base / tls.client_authorities,
-        )
-    confirm = msgspec.structs.replace(
-        settings.confirm,
-        signing_key=settings.confirm.signing_key and base / settings.confirm.signing_key,
-    )
-    return msgspec.structs.replace(
-        settings,
-        confirm=confirm,
-        listen=msgspec.structs.replace(listen, tls=tls),
-        audit_log=audit_log,
-        policies=base / settings.policies,
-        registry=base / settings.registry,
-    )
