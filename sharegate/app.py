@@ -31,7 +31,7 @@ from sharegate.metrics import Metrics
 from sharegate.model.catalogue import Catalogue, SourceName
 from sharegate.model.party import Registry
 from sharegate.observe import IssuerKeys, Lifecycle, Observer, both
-from sharegate.private_keys import load_ed25519
+from sharegate.private_keys import load_ed25519, seed_of
 from sharegate.record.blind import INDEX_KEY_BYTES, blind_index
 from sharegate.record.migrate import provision, provisioned_erasure, provisioned_search
 from sharegate.record.projected import PostgresProjection
@@ -348,7 +348,7 @@ async def _settle(
     stack: AsyncExitStack,
 ) -> tuple[Settle, Hearing]:
     """Connect to what settles; counts and rulings stand in the audit log's own database."""
-    dsn, seed = access.append_dsn, access.key.private_key.private_bytes_raw()
+    dsn, seed = access.append_dsn, seed_of(access.key.private_key)
     path = settings.confirm.signing_key
     key = None if path is None else load_ed25519(path, f"confirm.signing_key ({path})")
     under, members = in_force.authorize.under, lambda: in_force.rules.registry

@@ -38,7 +38,7 @@ from sharegate.model.ruling import (
     signed_bytes,
     written,
 )
-from sharegate.private_keys import load_ed25519
+from sharegate.private_keys import load_ed25519, seed_of
 from sharegate.settings import Settings, load_settings
 
 _HOUR_MS: Final = DAY_MS // 24
@@ -103,7 +103,7 @@ async def hearing(settings: Settings) -> AsyncIterator[tuple[Hearing, PostgresRu
         AuditLogUnavailable: The audit log is not usable now.
     """
     members = load_members(settings)
-    seed = load_signing_key(settings.audit_log).private_key.private_bytes_raw()
+    seed = seed_of(load_signing_key(settings.audit_log).private_key)
     async with (
         recording(settings, lambda _: None) as recorder,
         audit_log_logins(settings.audit_log) as (dsn, _),

@@ -19,6 +19,7 @@ from sharegate.audit.note import SignerKey
 from sharegate.cli import backup
 from sharegate.cli.options import Verbs
 from sharegate.errors import Misconfigured
+from sharegate.private_keys import load_ed25519
 
 _KINDS = {
     "log": "signs a log's checkpoints; prints its verifier key (give --origin)",
@@ -30,6 +31,7 @@ _KINDS = {
     "--origin: the witness's name)",
     "witness-ml-dsa": "the same by ML-DSA-44, which quantum computers do not break",
 }
+_ED25519 = ("log", "rules", "member", "witness")
 _NAMED = frozenset({"log", "rules", "witness", "witness-ml-dsa"})
 
 
@@ -42,7 +44,28 @@ def add_to(verbs: Verbs) -> None:
         one.add_argument("file", type=Path, help="where the private key goes; never overwritten")
         one.add_argument("--origin", required=kind in _NAMED, help="what it signs as")
         one.set_defaults(run=_run, kind=kind)
+    one = kinds.add_parser("public", help="say the public half of a key that is there")
+    one.add_argument("file", type=Path, help="the private key, or the file that names a token's")
+    one.add_argument("--as", dest="kind", choices=_ED25519, required=True, help="what it is")
+    one.add_argument("--origin", help="what it signs as")
+    one.set_defaults(run=_public)
     backup.add_to(kinds)
+
+
+def _public(chosen: argparse.Namespace) -> int:
+    if (chosen.origin is None) == (chosen.kind in _NAMED):
+        raise Misconfigured("--origin", f"is needed for a name, and only there: {chosen.kind}")
+    print(_said(load_ed25519(chosen.file), chosen.kind, chosen.origin))
+    return 0
+
+
+def _said(key: Ed25519PrivateKey, kind: str, origin: str) -> str:
+    """The public half, in the form in which others are told it."""
+    if kind == "witness":
+        return Cosigner(origin, key).verifier.vkey
+    if kind in _NAMED:
+        return SignerKey(origin, key).vkey
+    return b64encode(key.public_key().public_bytes_raw()).decode()
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -50,14 +73,8 @@ def _run(chosen: argparse.Namespace) -> int:
         print(b64encode(new_detail_key(chosen.file)).decode())
     elif chosen.kind == "witness-ml-dsa":
         print(Cosigner(chosen.origin, new_ml_dsa_key(chosen.file)).verifier.vkey)
-    elif chosen.kind == "witness":
-        print(Cosigner(chosen.origin, new_signing_key(chosen.file)).verifier.vkey)
     else:
-        key = new_signing_key(chosen.file)
-        if chosen.kind in _NAMED:
-            print(SignerKey(chosen.origin, key).vkey)
-        else:
-            print(b64encode(key.public_key().public_bytes_raw()).decode())
+        print(_said(new_signing_key(chosen.file), chosen.kind, chosen.origin))
     return 0
 
 

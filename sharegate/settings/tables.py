@@ -110,8 +110,9 @@ class AuditLogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     signing_key: Annotated[
         Path,
         Meta(
-            description="Ed25519 private key (PEM, PKCS#8). Secret. Whoever has it can sign "
-            "checkpoints as this log; lost, the log ends and a new origin begins."
+            description="Ed25519 private key (PEM, PKCS#8, or the URI of a token's). Secret. "
+            "Whoever has it can sign checkpoints as this log; lost, the log ends and a new origin "
+            "begins."
         ),
     ]
     state: Annotated[

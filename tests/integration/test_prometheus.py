@@ -5,7 +5,6 @@ Prometheus is Debian's package, unpacked and never installed, so that no service
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -25,6 +24,7 @@ from sharegate.audit.note import VerifierKey
 from sharegate.cli.call import prepare, send
 from sharegate.cli.main import main
 from sharegate.consortium.witness_memory import origin_hash
+from tests.integration.debian import CACHE, run, unpacked
 from tests.integration.test_monitor import serving
 from tests.integration.witnessed_site import Witnesses, witnessed
 from tests.postgres import on_a_thread
@@ -35,7 +35,6 @@ GRAFANA = ROOT / "grafana"
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 RULES = GRAFANA / "alerts" / "sharegate.yml"
 RULES_TEST = RULES.with_name("sharegate_test.yml")
-UNPACKED = ROOT / ".cache" / "prometheus"
 JOB = "sharegate"
 SCRAPED_SECONDS = 30
 # Metrics that no panel shows: when a series began, which Prometheus has no use for.
@@ -63,50 +62,10 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def binaries():
     """A directory with prometheus and promtool in it; unpacked once and kept in `.cache`."""
-    directory = UNPACKED / "usr" / "bin"
     if shutil.which("prometheus") and shutil.which("promtool"):
         return Path(shutil.which("prometheus")).parent
-    if not (directory / "promtool").is_file():
-        why = unpack_prometheus()
-        if why is not None:
-            if os.environ.get("CI", "").lower() == "true":
-                pytest.fail(f"no Prometheus: {why}")
-            pytest.skip(f"no Prometheus, so no query of the dashboard was tried: {why}")
-    return directory
-
-
-def unpack_prometheus():
-    """Fetch Debian's package and unpack it; say why not."""
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        return "neither on PATH, nor is this a Debian that it could be fetched from"
-    if os.geteuid() != 0:
-        return "not on PATH, and only root fetches Debian's package"
-    UNPACKED.parent.mkdir(exist_ok=True)
-    fetching = UNPACKED.with_name(f"prometheus-{os.getpid()}")
-    fetching.mkdir()
-    try:
-        fetch = ["apt-get", "download", "-q", "prometheus"]
-        if run(*fetch, cwd=fetching).returncode != 0:
-            run("apt-get", "update", "-q")
-            done = run(*fetch, cwd=fetching)
-            if done.returncode != 0:
-                return f"apt-get: {done.stderr[-500:]}"
-        (package,) = fetching.glob("*.deb")
-        done = run("dpkg-deb", "-x", str(package), str(fetching))
-        if done.returncode != 0:
-            return f"dpkg-deb: {done.stderr[-500:]}"
-        package.unlink()
-        if not UNPACKED.exists():
-            fetching.rename(UNPACKED)
-        return None
-    finally:
-        shutil.rmtree(fetching, ignore_errors=True)
-
-
-def run(*command, cwd=None):
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=180, check=False
-    )
+    what = "no query of the dashboard was tried"
+    return unpacked("prometheus", "prometheus", what=what) / "usr" / "bin"
 
 
 @pytest.fixture(scope="module")
@@ -353,5 +312,5 @@ def test_a_dashboard_is_whole(path):
 
 
 def test_nothing_of_the_package_was_installed(binaries):
-    if binaries == UNPACKED / "usr" / "bin":
+    if binaries == CACHE / "prometheus" / "usr" / "bin":
         assert not Path("/lib/systemd/system/prometheus.service").exists()

@@ -1,4 +1,4 @@
-"""Reading the private keys that lie in files: unencrypted PEM, PKCS#8."""
+"""Reading private keys: from files (unencrypted PEM, PKCS#8), or by files that name a token's."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sharegate.errors import Misconfigured
+from sharegate.private_keys.token import SCHEME, TokenKey, open_token_key
 
 
 def load_ed25519(file: Path, place: str | None = None) -> Ed25519PrivateKey:
@@ -51,10 +52,23 @@ def load_x25519(file: Path) -> X25519PrivateKey:
     return key
 
 
+def seed_of(key: Ed25519PrivateKey) -> bytes:
+    """32 secret bytes that follow from a key, the same each time: other keys are derived of them.
+
+    Raises:
+        OSError: The token that holds it does not sign now.
+    """
+    return key.seed() if isinstance(key, TokenKey) else key.private_bytes_raw()
+
+
 def _load(file: Path, place: str) -> object:
     try:
-        return load_pem_private_key(file.read_bytes(), password=None)
+        data = file.read_bytes()
     except OSError as error:
         raise Misconfigured(place, error.strerror or "cannot be read") from error
+    if data.startswith(SCHEME.encode()):
+        return open_token_key(data.decode(errors="replace"), file.parent, place)
+    try:
+        return load_pem_private_key(data, password=None)
     except (ValueError, TypeError) as error:
         raise Misconfigured(place, "is not an unencrypted PEM private key") from error
