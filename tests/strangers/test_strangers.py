@@ -1,8 +1,9 @@
 """Software that nobody here wrote reads a log we wrote, and one that somebody tampered with.
 
-``make strangers``. Three authors, three languages: Go's ``sumdb`` (Debian), npm
-``@transmute/rfc9162``, PyPI ``metamorphic-log`` (Rust). Each is fetched by its own package manager
-into `.cache`, installs nothing, and knows nothing of ShareGate but its files and the log's key.
+``make strangers``. Five authors, four languages: Go's ``sumdb`` (Debian), npm
+``@transmute/rfc9162`` and ``@sigstore/verify``, PyPI ``metamorphic-log`` (Rust) and ``aics-tlog``
+(Python 3.12 or newer). Each is fetched by its own package manager into `.cache`, installs nothing,
+and knows nothing of ShareGate but its files and the log's key.
 """
 
 import os
@@ -26,8 +27,8 @@ from tests.integration.searchable import KEY, invented, searchable
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / ".cache" / "strangers"
 GO_PACKAGES = ("golang-1.19-go", "golang-1.19-src", "golang-golang-x-mod-dev")
-NPM_PACKAGE = "@transmute/rfc9162@0.0.5"
-PYPI_PACKAGE = "metamorphic-log"
+TRANSMUTE = "@transmute/rfc9162@0.0.5"
+SIGSTORE = "@sigstore/verify"
 SIZE = 700
 
 
@@ -71,26 +72,43 @@ def go():
     return lambda files, key: run(place / "check", files, key)
 
 
-def transmute():
-    place = CACHE / "transmute"
+def of_npm(package, name, checker):
+    """A package of npm, and the checker that uses it."""
+    place = CACHE / name
     if shutil.which("npm") is None:
         lacking("npm is needed")
     if not (place / "node_modules").exists():
         place.mkdir(parents=True, exist_ok=True)
-        done = run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", NPM_PACKAGE,
+        done = run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", package,
                    cwd=place)  # fmt: skip
         assert done.returncode == 0, done.stderr
-    return lambda files, key: run("node", HERE / "check.mjs", files, key, cwd=place)
+    return lambda files, key: run("node", HERE / checker, files, key, cwd=place)
 
 
-def metamorphic():
-    python = CACHE / "metamorphic" / "bin" / "python"
-    if not python.exists():
-        assert run(sys.executable, "-m", "venv", CACHE / "metamorphic").returncode == 0
-        done = run(python, "-m", "pip", "install", "-q", PYPI_PACKAGE)
+def of_pypi(package, checker, interpreter):
+    """A package of PyPI in an environment of its own, and the checker that uses it."""
+    place = CACHE / package
+    python = place / "bin" / "python"
+    if not (place / "made").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        assert run(interpreter, "-m", "venv", place).returncode == 0
+        done = run(python, "-m", "pip", "install", "-q", package)
         if done.returncode:
-            lacking(f"no metamorphic-log: {done.stderr[-300:]}")
-    return lambda files, key: run(python, HERE / "check_metamorphic.py", files, key)
+            lacking(f"no {package}: {done.stderr[-300:]}")
+        (place / "made").touch()
+    return lambda files, key: run(python, HERE / checker, files, key)
+
+
+def newer_python():
+    """An interpreter that aics-tlog runs on; this one, or one that lies about."""
+    if sys.version_info >= (3, 12):
+        return sys.executable
+    about = [shutil.which(f"python3.{minor}") for minor in range(12, 20)]
+    about += sorted(Path.home().glob(".pyenv/versions/3.1[2-9]*/bin/python"))
+    for each in filter(None, about):
+        if run(each, "-c", "import sys; sys.exit(sys.version_info < (3, 12))").returncode == 0:
+            return each
+    return lacking("aics-tlog needs Python 3.12, and there is none")
 
 
 def ours():
@@ -99,7 +117,13 @@ def ours():
     )
 
 
-STRANGERS = {"go sumdb": go, "npm @transmute/rfc9162": transmute, "metamorphic-log": metamorphic}
+STRANGERS = {
+    "go sumdb": go,
+    "npm @transmute/rfc9162": lambda: of_npm(TRANSMUTE, "transmute", "check.mjs"),
+    "npm @sigstore/verify": lambda: of_npm(SIGSTORE, "sigstore", "check_sigstore.mjs"),
+    "metamorphic-log": lambda: of_pypi("metamorphic-log", "check_metamorphic.py", sys.executable),
+    "aics-tlog": lambda: of_pypi("aics-tlog", "check_aics.py", newer_python()),
+}
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +217,9 @@ def test_none_agrees_on_a_log_that_was_tampered_with(published, strangers, tampe
 
 
 def test_a_tile_that_is_not_of_its_entries_is_refused(published, strangers):
-    """Only those who read tiles: Go's, and we."""
+    """Only those who read tiles."""
     flipped(published / "log" / "tile/0/001", 100)
-    for name in ("go sumdb", "ourselves"):
+    for name in ("go sumdb", "aics-tlog", "ourselves"):
         assert strangers[name](published / "log", KEY.vkey).returncode == 1
 
 
