@@ -207,9 +207,7 @@ class Signer:
             began = perf_counter()
             state = self._coverage.state
             tail = await self._reader.tail(state.frontier.size, MOST)
-            if tail.fence != self.lease.fence or not (
-                self.lease.runs() or await self.lease.renew()
-            ):
+            if tail.fence != self.lease.fence or not await self.lease.continues():
                 self._step_down()
                 return
             stretch = certain(state, tail)
@@ -225,9 +223,10 @@ class Signer:
                 return
 
     def _step_down(self) -> None:
-        """Another host signs now; follow it."""
+        """Another host signs now; follow it, and tell it of what is appended here."""
         self._turned(signs=False)
         self.lease.lose()
+        self._audit_log.announce = True
         self._coverage.wanted.set()
 
     def _turned(self, *, signs: bool) -> None:

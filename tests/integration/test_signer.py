@@ -361,6 +361,7 @@ async def test_a_signer_whose_right_was_taken_signs_nothing_more(place):
             return not member.signer.signs
 
         await until(follows)
+        assert member.audit_log.announce
         await member.audit_log.append(draft(b"2"))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(2):
