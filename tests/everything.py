@@ -1,7 +1,6 @@
 """Everything that must hold, and one summary: ``make test``.
 
-What needs no server is tested beside what mostly waits for one. Arguments go to pytest, and then
-there is one run.
+In three runs of pytest at once. Arguments go to pytest, and then there is one run.
 """
 
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -18,8 +18,12 @@ STEPS = (
     ("types", ["mypy"]),
     ("imports", ["importlinter.cli"]),
 )
-# Needs no server.
-ALONE = ("tests/architecture", "tests/docs", "tests/policies", "tests/unit", "tests/vectors")
+# Tests mostly wait: for disks, for processes that start, for what must not happen. So these two
+# groups run beside all the rest, whose output is seen as it comes.
+BESIDE = (
+    ("tests/architecture", "tests/docs", "tests/policies", "tests/unit", "tests/vectors"),
+    ("tests/faults", "tests/load", "tests/contract", "tests/security"),
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -48,17 +52,20 @@ def _pytest(arguments: Sequence[str]) -> bool:
 
 
 def _side_by_side() -> bool:
-    with tempfile.TemporaryFile("w+") as said:
-        command = [sys.executable, "-m", "pytest", *ALONE]
-        alone = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
-        try:
-            rest = _pytest([f"--ignore={each}" for each in ALONE])
-            held = alone.wait() == 0
-        finally:
-            alone.kill()
-        said.seek(0)
-        print(said.read(), flush=True)
-    return rest and held
+    with ExitStack() as stack:
+        beside = []
+        for group in BESIDE:
+            said = stack.enter_context(tempfile.TemporaryFile("w+"))
+            command = [sys.executable, "-m", "pytest", *group]
+            run = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
+            stack.callback(run.kill)
+            beside.append((run, said))
+        held = [_pytest([f"--ignore={each}" for group in BESIDE for each in group])]
+        for run, said in beside:
+            held.append(run.wait() == 0)
+            said.seek(0)
+            print(said.read(), flush=True)
+    return all(held)
 
 
 if __name__ == "__main__":
