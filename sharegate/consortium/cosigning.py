@@ -121,6 +121,7 @@ class Cosigning:
             _Worker(witness) for witness in quorum.witnesses.values() if witness.url is not None
         ]
         self._shown: _Shown | None = None
+        self._taken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._session: aiohttp.ClientSession | None = None
 
@@ -131,7 +132,7 @@ class Cosigning:
             timeout=aiohttp.ClientTimeout(total=_SECONDS),
             auto_decompress=False,
         )
-        self._tasks = [asyncio.create_task(self._run())]
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._keeping())]
         self._tasks += [asyncio.create_task(self._ask_always(worker)) for worker in self._workers]
 
     async def stop(self) -> None:
@@ -220,7 +221,7 @@ class Cosigning:
                 await self._ask_once(worker, shown)
                 name, met = worker.witness.name, self._quorum.met_by(shown.lines)
                 if met and name in shown.lines:
-                    await self._keep(shown)
+                    self._take_up(shown)
                 shown.pending.discard(name)
                 shown.moved.set()
                 if met or name in shown.lines or not self._signer.signs:
@@ -243,14 +244,22 @@ class Cosigning:
                 worker.failing = False
                 self._observe(WitnessFailed(worker.witness.name, usable=True, detail="cosigns"))
 
-    async def _keep(self, shown: _Shown) -> None:
-        """Keep what a quorum has cosigned."""
+    def _take_up(self, shown: _Shown) -> None:
+        """Go on from what a quorum has cosigned; that it is kept, nobody has to wait for."""
         lines = [line for lines in shown.lines.values() for line in lines]
         whole = Note(shown.note.text, (*shown.note.signatures, *lines))
-        # What fails here stops the signer too, which says so; the witness is asked all the same.
-        with suppress(*Broken):
-            await self._witnessed.keep(notes.encode(whole))
-            await self._signer.keep_cosigned(notes.encode(whole))
+        if self._witnessed.take_up(notes.encode(whole)):
+            self._taken.set()
+
+    async def _keeping(self) -> None:
+        """Keep the newest that was taken up, for other processes and hosts."""
+        while True:
+            await self._taken.wait()
+            self._taken.clear()
+            # What fails here stops the signer too, which says so.
+            with suppress(*Broken):
+                await self._witnessed.store()
+                await self._signer.keep_cosigned(self._witnessed.note)
 
     # --- one witness ------------------------------------------------------------------------------
 

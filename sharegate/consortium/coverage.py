@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from sharegate.audit.chain import follows
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 STORED_LEVELS = (8, 16, 24, 32, 40, 48, 56)
 _BLOCK_LEVEL = 8
-_RECENT_BATCHES = 16
+_RECENT_BATCHES = 64
 _NOTHING_SIGNED = (Unavailable.UNSIGNED, "no checkpoint has been signed yet")
 
 
@@ -43,14 +44,19 @@ class Stretch:
     """Entries read back from the log, checked, and hashed onto the tree.
 
     Attributes:
-        first: The index of the first leaf.
+        before: The tree without them.
         after: The state of the log with them.
     """
 
-    first: int
+    before: Frontier
     leaves: Sequence[bytes]
     batch: Batch
     after: LogState
+
+    @property
+    def first(self) -> int:
+        """The index of the first leaf."""
+        return self.before.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ def extend(state: LogState, leaves: Sequence[bytes]) -> Stretch:
     Raises:
         LogDiverged: A leaf is not the one that must follow.
     """
-    first = seq = state.frontier.size
+    seq = state.frontier.size
     last = state.last
     hashes = []
     for data in leaves:
@@ -77,7 +83,7 @@ def extend(state: LogState, leaves: Sequence[bytes]) -> Stretch:
         hashes.append(last)
         seq += 1
     batch = Batch(state.frontier, hashes)
-    return Stretch(first, leaves, batch, LogState(batch.after, last))
+    return Stretch(state.frontier, leaves, batch, LogState(batch.after, last))
 
 
 class Coverage:
@@ -91,6 +97,7 @@ class Coverage:
         self._reader = reader
         self._waiting: dict[int, list[asyncio.Future[Covered | None]]] = {}
         self._recent: deque[tuple[Stretch, bytes]] = deque(maxlen=_RECENT_BATCHES)
+        self._joined: tuple[int, dict[int, Batch]] = 0, {}
         self._unusable: tuple[Unavailable, str] | None = _NOTHING_SIGNED
 
     def require_usable(self) -> None:
@@ -160,13 +167,35 @@ class Coverage:
         return None
 
     async def under(self, index: int, state: Checkpoint, note: bytes) -> Covered:
-        """Prove an entry, from what is stored, under a checkpoint of this log.
+        """Prove an entry under a checkpoint of this log: of late ones nothing is read back.
 
         Raises:
             AuditLogUnavailable: As for :func:`prove`.
         """
+        for place, (stretch, _) in enumerate(self._recent):
+            if stretch.first <= index < stretch.after.frontier.size:
+                batch = self._up_to(place, state)
+                if batch is not None:
+                    return Covered(index, stretch.leaves[index - stretch.first], note, batch)
         leaf, path = await prove(self._reader, index, state.size, state.root)
         return Covered(index, leaf, note, _OnePath(path))
+
+    def _up_to(self, place: int, state: Checkpoint) -> Batch | None:
+        """The recent batches from one on up to a checkpoint as one; None where one is missing."""
+        if self._joined[0] != state.size:
+            self._joined = state.size, {}
+        known, begin = self._joined[1], self._recent[place][0].before
+        if begin.size not in known:
+            reached, hashes = begin.size, []
+            for stretch, _ in islice(self._recent, place, None):
+                if stretch.first == reached < state.size:
+                    reached = stretch.after.frontier.size
+                    hashes += [leaf_hash(leaf) for leaf in stretch.leaves]
+            if reached != state.size:
+                return None
+            known[begin.size] = Batch(begin, hashes)
+        batch = known[begin.size]
+        return batch if batch.after.root() == state.root else None
 
     async def _again(self, index: int) -> Covered:
         """Prove an older entry, from what is stored, under the newest checkpoint."""

@@ -103,7 +103,7 @@ class Witnessed:
         except OSError:
             return
         if note != self.note:
-            self._take_up(note)
+            self.take_up(note)
 
     def is_behind(self, note: bytes) -> bool:
         """Whether a quorum has cosigned more of the log in this note, or the same of it later."""
@@ -123,11 +123,20 @@ class Witnessed:
         Raises:
             OSError: It may not be durable.
         """
-        if self._take_up(note):
-            async with self._writing:
-                await asyncio.to_thread(durable.replace, self._path, self.note)
+        if self.take_up(note):
+            await self.store()
 
-    def _take_up(self, note: bytes) -> bool:
+    async def store(self) -> None:
+        """Make what was taken up durable, for other processes.
+
+        Raises:
+            OSError: It may not be durable.
+        """
+        async with self._writing:
+            await asyncio.to_thread(durable.replace, self._path, self.note)
+
+    def take_up(self, note: bytes) -> bool:
+        """Go on from it, if a quorum has cosigned it and it is no older; say whether that is so."""
         try:
             found = open_cosigned(note, self._quorum)
         except (Malformed, Unproven):

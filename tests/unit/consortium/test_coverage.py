@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from sharegate.audit.chain import GENESIS, encode_leaf
+from sharegate.audit.checkpoint import Checkpoint
 from sharegate.audit.proof import verify_inclusion
 from sharegate.audit.tree import Frontier, inclusion_path, leaf_hash, node_hash
 from sharegate.consortium.coverage import STORED_LEVELS, Coverage, completed_subtrees, extend
@@ -184,6 +185,47 @@ async def test_entries_between_what_was_followed_and_what_was_resumed_are_read_a
             state(size).frontier.root(),
         )  # fmt: skip
     assert shelf.asked == 2 * 3  # for 10, 15 and 19 alone
+
+
+async def test_of_recent_entries_nothing_is_read_back_under_whichever_later_checkpoint():
+    shelf, state = Shelf(), LogState.empty()
+    coverage = Coverage(shelf)
+    ends = (300, 301, 310, 555, 556, 700)
+    for end in ends:
+        stretch = extend(state, LEAVES[state.frontier.size : end])
+        coverage.publish(stretch, b"%d" % end)
+        state = stretch.after
+    for size in (*ends[::-1], *ends):
+        checkpoint = Checkpoint("o", size, Frontier.empty().extend(HASHES[:size]).root())
+        for index in {0, 299, 300, 305, 554, 555, 699} & set(range(size)):
+            covered = await coverage.under(index, checkpoint, b"note")
+            assert (covered.leaf, covered.checkpoint) == (LEAVES[index], b"note")
+            path = covered.paths.path(index)
+            verify_inclusion(index, size, HASHES[index], path, checkpoint.root)
+    assert shelf.asked == 0
+    # A checkpoint that ends within a batch, or that is not of this log, is held against the stored.
+    inside = Checkpoint("o", 560, Frontier.empty().extend(HASHES[:560]).root())
+    covered = await coverage.under(300, inside, b"note")
+    verify_inclusion(300, 560, HASHES[300], covered.paths.path(300), inside.root)
+    assert shelf.asked > 0
+    with pytest.raises(AuditLogUnavailable):
+        await coverage.under(300, Checkpoint("o", 556, bytes(32)), b"note")
+
+
+async def test_a_gap_in_what_was_followed_is_read_again():
+    shelf = Shelf()
+    coverage = Coverage(shelf)
+    first = extend(LogState.empty(), LEAVES[:300])
+    gap = extend(first.after, LEAVES[300:310])
+    coverage.publish(first, b"300")
+    coverage.resume(gap.after, b"310")
+    coverage.publish(extend(gap.after, LEAVES[310:320]), b"320")
+    checkpoint = Checkpoint("o", 320, Frontier.empty().extend(HASHES[:320]).root())
+    for index, asked in ((315, False), (5, True)):
+        before = shelf.asked
+        covered = await coverage.under(index, checkpoint, b"note")
+        verify_inclusion(index, 320, HASHES[index], covered.paths.path(index), checkpoint.root)
+        assert (shelf.asked > before) is asked
 
 
 async def test_only_so_many_batches_are_held_and_the_older_are_read_again():
