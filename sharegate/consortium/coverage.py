@@ -120,6 +120,8 @@ class Coverage:
 
     def resume(self, state: LogState, checkpoint: bytes) -> None:
         """Go on from a state that is already signed; usable once its checkpoint is known."""
+        if self._is_frozen:
+            return
         self.state = state
         self.checkpoint = checkpoint
         self._unusable = None if checkpoint else _NOTHING_SIGNED
@@ -128,11 +130,13 @@ class Coverage:
 
     def usable_again(self) -> None:
         """All that was found in the log is signed; go on, unless nothing ever was."""
-        if self.checkpoint:
+        if self.checkpoint and not self._is_frozen:
             self._unusable = None
 
     def publish(self, stretch: Stretch, checkpoint: bytes) -> None:
         """A checkpoint over these entries has been signed: answer whoever waits for one."""
+        if self._is_frozen:
+            return
         self.state = stretch.after
         self.checkpoint = checkpoint
         self._recent.append((stretch, checkpoint))
@@ -149,10 +153,19 @@ class Coverage:
         return bool(self._waiting)
 
     def suspend(self, reason: Unavailable, detail: str) -> None:
-        """Cover nothing until the next checkpoint; refuse whoever waits."""
+        """Refuse whoever waits, and cover nothing until the next checkpoint; frozen, never again.
+
+        What was under way when it was frozen, and ends only then, changes nothing any more.
+        """
+        if self._is_frozen:
+            return
         self._unusable = (reason, detail)
         for waiter in self._take_waiters():
             waiter.set_exception(AuditLogUnavailable(reason, detail))
+
+    @property
+    def _is_frozen(self) -> bool:
+        return self._unusable is not None and self._unusable[0] is Unavailable.FROZEN
 
     def _take_waiters(self) -> list[asyncio.Future[Covered | None]]:
         waiters = [waiter for waiters in self._waiting.values() for waiter in waiters]

@@ -90,7 +90,7 @@ class Signer:
         self._remembered = -1
         self._remember_at = 0.0
         self._keep_now = asyncio.Event()
-        self._frozen = False
+        self._frozen: str | None = None
         self._stumbled = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -123,15 +123,14 @@ class Signer:
     async def _run(self) -> None:
         wanted = self._coverage.wanted
         try:
-            while not self._frozen:
+            while self._frozen is None:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_IDLE_SECONDS):
                         await wanted.wait()
                 wanted.clear()
                 await self._take_turn()
         finally:
-            if not self._frozen:
-                self._coverage.suspend(Unavailable.DOWN, "the signer has stopped")
+            self._coverage.suspend(Unavailable.DOWN, "the signer has stopped")
 
     async def _take_turn(self) -> None:
         """Sign or follow once; what goes wrong suspends, or freezes for good."""
@@ -159,7 +158,9 @@ class Signer:
 
     def freeze(self, detail: str) -> None:
         """Sign nothing any more and cover nothing; a human must look."""
-        self._frozen = True
+        if self._frozen is not None:
+            return
+        self._frozen = detail
         self._turned(signs=False)
         self._coverage.suspend(Unavailable.FROZEN, detail)
         self._observe(AuditLogState(usable=False, detail=f"frozen: {detail}"))
@@ -182,7 +183,7 @@ class Signer:
                     root = frontier.root() if frontier.size else EMPTY_ROOT
                     await self.compare_abroad(frontier.size, root)
                 self._unkept += await self._stored.missing_subtrees(state.frontier.size)
-            note = await self._in_thread(self._remember_and_sign, state)
+            note = await self._signed(state)
         except Exception:
             # Not when cancelled: the thread may still be writing, and `stop` waits for it first.
             await self.lease.give_back()
@@ -213,7 +214,7 @@ class Signer:
             stretch = certain(state, tail)
             if stretch is None:
                 return
-            note = await self._in_thread(self._remember_and_sign, stretch.after)
+            note = await self._signed(stretch.after)
             self._unkept += completed_subtrees(stretch.batch)
             self._coverage.publish(stretch, note)
             self._observe(Signed(stretch.after.frontier.size, perf_counter() - began, time()))
@@ -233,13 +234,26 @@ class Signer:
         self.signs = signs
         self._observe(SignerState(signs))
 
+    async def _signed(self, state: LogState) -> bytes:
+        """Sign a checkpoint; raises as below, also where it was frozen while that was done."""
+        note = await self._in_thread(self._remember_and_sign, state)
+        self._require_unfrozen()
+        return note
+
+    def _require_unfrozen(self) -> None:
+        """Raise LogDiverged if this log is frozen: the witnesses' messenger may say so any time."""
+        if self._frozen is not None:
+            raise LogDiverged(self._frozen)
+
     def _remember_and_sign(self, state: LogState) -> bytes:
         """Make the state durable in the signer's memory; only then sign it. Blocks.
 
         Raises:
             OSError: It may not be durable, or the right to sign has run out meanwhile.
+            LogDiverged: It is frozen.
         """
         self._memory.remember(state)
+        self._require_unfrozen()
         if not self.lease.runs():
             raise OSError("the right to sign has run out")
         frontier = state.frontier

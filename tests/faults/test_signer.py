@@ -31,7 +31,7 @@ from sharegate.consortium import stored as stored_module
 from sharegate.consortium.coverage import Coverage, extend
 from sharegate.consortium.memory import LogState, SignerMemory
 from sharegate.consortium.signer import Signer
-from sharegate.errors import AuditLogUnavailable, LogDiverged
+from sharegate.errors import AuditLogUnavailable, LogDiverged, Unavailable
 from sharegate.record.audit_log import Lent
 from sharegate.record.reader import Tail
 from sharegate.settings import load_settings
@@ -415,6 +415,81 @@ async def test_a_signer_that_signs_before_it_remembers_is_found(tmp_path, monkey
         with pytest.raises(AuditLogUnavailable):  # and a signer that died is not ready
             signing.coverage.require_usable()
         signing.signer._tasks.pop(0)
+
+
+# --- a witness that says, at any moment, that the log was signed otherwise ----------------------
+
+
+MOMENTS = {
+    "reading": lambda signing: (signing.stored, "tail"),
+    "lent": lambda signing: (signing.signer.lease, "continues"),
+    "remembering": lambda _: (SignerMemory, "remember"),
+    "signing": lambda _: (signer_module, "sign"),
+}
+
+
+async def frozen_while(signing, monkeypatch, moment):
+    """Freeze it at this moment of signing a second entry, and let it go on as it was going to."""
+    signing.stored.append()
+    await signing.coverage.covered(0)
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+
+    async def freeze():
+        if len(signing.stored.stored) > 1 and not came.is_set():
+            signing.signer.freeze("a witness holds another checkpoint")
+            came.set()
+
+    def in_its_thread(*arguments):
+        asyncio.run_coroutine_threadsafe(freeze(), loop).result(PATIENCE_SECONDS)
+        return work(*arguments)
+
+    async def in_the_loop(*arguments):
+        await freeze()
+        return await work(*arguments)
+
+    where, name = MOMENTS[moment](signing)
+    work = getattr(where, name)
+    first = in_the_loop if asyncio.iscoroutinefunction(work) else in_its_thread
+    monkeypatch.setattr(where, name, first)
+    signing.stored.append()
+    signing.coverage.wanted.set()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await came.wait()
+        await signing.signer._tasks[0]
+
+
+def assert_frozen(signing):
+    with pytest.raises(AuditLogUnavailable, match="a witness holds another") as refused:
+        signing.coverage.require_usable()
+    assert refused.value.reason is Unavailable.FROZEN
+    assert signing.size() == 1
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_frozen_while_it_signs_it_stays_frozen(tmp_path, monkeypatch, moment):
+    """Whatever was under way, nobody is shown a checkpoint from then on; but for the one just being
+    signed, none is signed either."""
+    async with Signing(tmp_path, monkeypatch) as signing:
+        await frozen_while(signing, monkeypatch, moment)
+        assert_frozen(signing)
+        assert signing.signed[-1] == (2 if moment == "signing" else 1)
+        assert not signing.signer.signs
+        for _ in range(3):
+            signing.stored.append()
+        with pytest.raises(AuditLogUnavailable):
+            await signing.coverage.covered(1)
+    assert_frozen(signing)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_freeze_that_does_not_last_is_found(tmp_path, monkeypatch, moment):
+    """The mutant of the test above: what was under way ends as if nothing had been said."""
+    monkeypatch.setattr(Coverage, "_is_frozen", False)
+    monkeypatch.setattr(Signer, "_require_unfrozen", lambda self: None)
+    async with Signing(tmp_path, monkeypatch) as signing:
+        await frozen_while(signing, monkeypatch, moment)
+        with pytest.raises((AssertionError, pytest.fail.Exception)):
+            assert_frozen(signing)
 
 
 @pytest.mark.parametrize("changed", range(9))

@@ -297,10 +297,10 @@ async def test_nothing_is_covered_before_anything_was_signed():
 async def test_suspended_it_refuses_at_once_until_something_is_signed_again(back):
     made = coverage(2)
     (task,) = await waiting(made, 5)
-    made.suspend(Unavailable.FROZEN, "stop")
+    made.suspend(Unavailable.UNSIGNED, "stop")
     with pytest.raises(AuditLogUnavailable) as refused:
         await task
-    assert refused.value.reason is Unavailable.FROZEN
+    assert refused.value.reason is Unavailable.UNSIGNED
     for index in (0, 5):
         with pytest.raises(AuditLogUnavailable):
             await made.covered(index)
@@ -314,6 +314,27 @@ async def test_suspended_it_refuses_at_once_until_something_is_signed_again(back
             publish(made, 6)
     made.require_usable()
     assert (await made.covered(5)).index == 5
+
+
+@pytest.mark.parametrize("back", ["resume", "publish", "usable_again", "suspend"])
+async def test_frozen_it_refuses_for_good(back):
+    made = coverage(2)
+    (task,) = await waiting(made, 5)
+    made.suspend(Unavailable.FROZEN, "stop")
+    match back:
+        case "resume":
+            made.resume(state(6), b"note 6")
+        case "publish":
+            publish(made, 6)
+        case "usable_again":
+            made.usable_again()
+        case "suspend":
+            made.suspend(Unavailable.DOWN, "stopping")
+    for refused in (task, made.covered(0), made.covered(5)):
+        with pytest.raises(AuditLogUnavailable) as why:
+            await refused
+        assert why.value.reason is Unavailable.FROZEN
+    assert (made.state, made.checkpoint) == (state(2), b"note 2")
 
 
 # --- hashing on -------------------------------------------------------------------------------
