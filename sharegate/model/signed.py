@@ -228,11 +228,12 @@ def add_signature(note: bytes | None, statement: Statement, key: SignerKey) -> b
     Raises:
         Malformed: The note that is there is none.
     """
-    signatures: list[Signature] = []
+    signatures: dict[tuple[str, bytes], Signature] = {}
     if note is not None and (former := parse(note)).text == statement.text:
-        own = key.name, key.verifier.key_id
-        signatures = [one for one in former.signatures if (one.name, one.key_id) != own]
-    return encode(Note(statement.text, (*signatures, key.sign(statement.text))))
+        signatures = {(one.name, one.key_id): one for one in former.signatures}
+    # In its place: who signs the same again has changed nothing for anybody who watches the file.
+    signatures[key.name, key.verifier.key_id] = key.sign(statement.text)
+    return encode(Note(statement.text, tuple(signatures.values())))
 
 
 def next_version(note: bytes | None, name: str, files: Mapping[str, bytes]) -> int:

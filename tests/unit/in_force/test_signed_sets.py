@@ -83,7 +83,7 @@ def test_a_signature_over_other_files_is_left_out_and_the_same_keys_replaced():
     both = add_signature(note, state("tax", 1, FILES), two)
     assert [line.name for line in parse(both).signatures] == ["tax", "housing"]
     again = add_signature(both, state("tax", 1, FILES), one)
-    assert [line.name for line in parse(again).signatures] == ["housing", "tax"]
+    assert again == both  # so that nobody who watches the file sees a change
     later = add_signature(both, state("tax", 2, FILES), two)
     assert [line.name for line in parse(later).signatures] == ["housing"]
     assert next_version(both, "tax", FILES) == 1
