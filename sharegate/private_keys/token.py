@@ -75,8 +75,7 @@ class TokenKey(Ed25519PrivateKey):
         self._uri = uri
         self._lock = Lock()  # a session serves one caller at a time
         self._session: Any = None
-        self._key, public = self._opened()
-        self._public = Ed25519PublicKey.from_public_bytes(public)
+        self._key, self._public = self._opened()
 
     def public_key(self) -> Ed25519PublicKey:
         """The public half."""
@@ -94,9 +93,10 @@ class TokenKey(Ed25519PrivateKey):
             try:
                 return self._signed(data)
             except pkcs11.exceptions.PKCS11Error:
-                self._key, public = self._opened()
-            if public != self._public.public_bytes_raw():
+                key, public = self._opened()
+            if public != self._public:
                 raise OSError("the token holds another key now")
+            self._key = key
             try:
                 return self._signed(data)
             except pkcs11.exceptions.PKCS11Error as error:
@@ -129,8 +129,8 @@ class TokenKey(Ed25519PrivateKey):
 
         return bytes(self._key.sign(bytes(data), mechanism=Mechanism.EDDSA))
 
-    def _opened(self) -> tuple[Any, bytes]:
-        """The key in a new session, and its raw public half."""
+    def _opened(self) -> tuple[Any, Ed25519PublicKey]:
+        """The key in a new session, and its public half."""
         import pkcs11  # noqa: PLC0415  see above
 
         try:
@@ -149,7 +149,8 @@ class TokenKey(Ed25519PrivateKey):
                 session.get_key(object_class=kind, label=self._uri.name) for kind in kinds
             )
             # A DER OCTET STRING, or by PKCS #11 3.1 the bytes themselves: they are the last.
-            return private, bytes(public[pkcs11.Attribute.EC_POINT])[-_PUBLIC_BYTES:]
+            point = bytes(public[pkcs11.Attribute.EC_POINT])[-_PUBLIC_BYTES:]
+            return private, Ed25519PublicKey.from_public_bytes(point)
         except (pkcs11.exceptions.PKCS11Error, RuntimeError) as error:
             raise OSError(f"the token cannot be used ({type(error).__name__})") from error
 

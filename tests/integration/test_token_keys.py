@@ -159,8 +159,9 @@ def test_a_session_that_was_lost_is_opened_again_and_only_for_the_same_key(token
     other = load_ed25519(token.make("other"))
     monkeypatch.setattr(key, "_public", other.public_key())
     key._session.close()
-    with pytest.raises(OSError, match="another key"):
-        key.sign(b"never")
+    for _ in range(2):  # nor later, with the key that was found then
+        with pytest.raises(OSError, match="another key"):
+            key.sign(b"never")
 
 
 @pytest.mark.parametrize(
