@@ -52,7 +52,7 @@ class Running:
 
     Attributes:
         gateway: The walk.
-        admin: Its health; set `draining` before stopping.
+        admin: Its health; set `closed` before stopping.
         recorder: Writes into its log.
         members: Gives those in force.
         published: The keys of issuers that publish them themselves.
@@ -134,7 +134,6 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
             no_channel if tls is None or tls.client_authorities is None else channel(),
             lambda: in_force.rules.rule_set.catalogue,
         )
-        admin.draining = True  # until departments can ask: who is told "ready" sends them at once
         admin_address = await listen(admin.application(), settings.listen.admin, stack)
         address = await listen(
             routes.application(),
@@ -142,7 +141,7 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
             stack,
             None if tls is None else tls_context(tls),
         )
-        admin.draining = False
+        admin.closed = None  # now that departments can ask: who is told so sends them at once
         await _project(settings, access, observe, stack)
         # What was built lives as long as the process: a collection that walked 100,000 grants each
         # time would stop every exchange for as long.

@@ -68,7 +68,7 @@ async def serve(
         if asks is not None:
             await stack.enter_async_context(asking(asks, gateway, settings.limits, lines))
         await stop.wait()
-        gateway.admin.draining = True
+        gateway.admin.closed = "draining"
         await asyncio.sleep(settings.limits.drain_seconds)
 
 

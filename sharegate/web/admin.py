@@ -23,7 +23,8 @@ class AdminRoutes:
             require_usable: Raises AuditLogUnavailable while nothing can be recorded.
             metrics: What `/metrics` shows.
         """
-        self.draining = False
+        self.closed: str | None = "starting"
+        """Why it does not ask to be sent anybody, whatever could be recorded."""
         self._require_usable = require_usable
         self._metrics = metrics
 
@@ -41,8 +42,8 @@ class AdminRoutes:
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """200 while an exchange could be recorded; else 503 and the reason."""
-        if self.draining:
-            return _said(503, ready=False, reason="draining")
+        if self.closed is not None:
+            return _said(503, ready=False, reason=self.closed)
         try:
             self._require_usable()
         except AuditLogUnavailable as unusable:

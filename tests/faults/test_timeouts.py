@@ -137,8 +137,8 @@ async def test_a_database_that_hangs_at_random_moments(running):
     tell(f"{len(load.released())} released, {len(entries)} logged")
 
 
-async def until_draining(gateway, signalled):
-    """Wait for /readyz to say so; whether an exchange was still accepted then."""
+async def until_not_ready(gateway, signalled):
+    """Why it says, on /readyz, that it is not."""
     while True:
         status, said = await asyncio.to_thread(gateway.readiness)
         if status == 503:
@@ -157,7 +157,7 @@ async def test_sigterm_under_load_loses_no_answer(apart):
         await load.until_answered(20)
         gateway.process.send_signal(signal.SIGTERM)
         signalled = time.monotonic()
-        assert await until_draining(gateway, signalled) == "draining"
+        assert await until_not_ready(gateway, signalled) == "draining"
         draining = time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
