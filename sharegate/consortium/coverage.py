@@ -36,6 +36,7 @@ T = TypeVar("T")
 STORED_LEVELS = (8, 16, 24, 32, 40, 48, 56)
 _BLOCK_LEVEL = 8
 _RECENT_BATCHES = 64
+_RECENT_ENTRIES = 8192  # of 65 KB at most
 _NOTHING_SIGNED = (Unavailable.UNSIGNED, "no checkpoint has been signed yet")
 
 
@@ -140,6 +141,8 @@ class Coverage:
         self.state = stretch.after
         self.checkpoint = checkpoint
         self._recent.append((stretch, checkpoint))
+        while self._recent[0][0].after.frontier.size < self.state.frontier.size - _RECENT_ENTRIES:
+            self._recent.popleft()
         self._unusable = None
         for index in [index for index in self._waiting if index < self.state.frontier.size]:
             covered = self._recently(index)

@@ -8,6 +8,7 @@ from sharegate.audit.chain import GENESIS, encode_leaf
 from sharegate.audit.checkpoint import Checkpoint
 from sharegate.audit.proof import verify_inclusion
 from sharegate.audit.tree import Frontier, inclusion_path, leaf_hash, node_hash
+from sharegate.consortium import coverage as coverage_module
 from sharegate.consortium.coverage import STORED_LEVELS, Coverage, completed_subtrees, extend
 from sharegate.consortium.memory import LogState
 from sharegate.errors import AuditLogUnavailable, LogDiverged, Unavailable
@@ -110,6 +111,18 @@ async def test_the_proof_of_an_old_entry_is_that_of_the_whole_tree(size):
         assert path == inclusion_path(index, size, lambda level, n: LEVELS[level][n])
         verify_inclusion(index, size, HASHES[index], path, state(size).frontier.root())
         assert shelf.read <= 2 * 256 + 2 * 256  # two blocks of leaves and as many stored hashes
+
+
+async def test_only_so_many_entries_are_held_however_few_batches_they_are(monkeypatch):
+    monkeypatch.setattr(coverage_module, "_RECENT_ENTRIES", 8)
+    shelf = Shelf()
+    made = coverage(0, shelf)
+    for upto in (3, 6, 12, 14, 15):
+        publish(made, upto)
+    assert [(await made.covered(index)).leaf for index in range(6, 15)] == LEAVES[6:15]
+    assert shelf.read == 0
+    assert (await made.covered(5)).leaf == LEAVES[5]
+    assert shelf.read > 0
 
 
 async def test_a_subtree_that_is_not_stored_yet_is_computed_from_what_is_below_it():
