@@ -9,19 +9,18 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import Final, Protocol
-from uuid import UUID
+from typing import Final
 
 from sharegate.authorize.line import BROKEN
 from sharegate.authorize.rulings import RecordedRulings, Unheard, sealing_key, verify
 from sharegate.authorize.rulings_postgres import PostgresRulings
 from sharegate.errors import AuditLogUnavailable, Unavailable
-from sharegate.model.act import Act, ActKind, Fact
+from sharegate.model.act import Act, ActKind, Fact, RecordAct
 from sharegate.model.decision import Reason
 from sharegate.model.grant import Grant
 from sharegate.model.ids import new_id
 from sharegate.model.party import DepartmentId, PersonId, Registry, Role
-from sharegate.model.passage import Covered, Decided, Identified
+from sharegate.model.passage import Decided, Identified
 from sharegate.model.ruling import (
     DAY_MS,
     MOST_OPENING_MS,
@@ -61,13 +60,6 @@ async def keeping(dsn: str, seed: bytes, observe: Observer) -> AsyncIterator[Pos
         yield store
     finally:
         await store.stop()
-
-
-class RecordAct(Protocol):
-    """Writes acts down: `record`."""
-
-    async def record_act(self, act: Act, entry_id: UUID) -> Covered | None:
-        """Write it durably, or raise AuditLogUnavailable; None where it was written before."""
 
 
 class Hearing:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sharegate.app import Running
+from sharegate.consortium import remote
 from sharegate.consortium.asking import Asking
 from sharegate.consortium.asking_settings import AskingSettings
 from sharegate.errors import Misconfigured
@@ -65,9 +66,8 @@ async def asking(
         raise Misconfigured(_FILE, f"key_id {settings.key_id!r} is of {registered.department}")
     async with AsyncExitStack() as stack:
         identify = _Identifying(gateway, settings.authority)
-        passing = Asking(settings, key, gateway.recorder, identify, os.urandom)
-        await passing.start()
-        stack.push_async_callback(passing.stop)
+        session = await stack.enter_async_context(remote.asking(settings.seconds))
+        passing = Asking(settings, key, gateway.recorder, identify, os.urandom, session)
         routes = AskingRoutes(passing, limits, observe)
         address = await listen(routes.application(), settings.listen, stack)
         observe(Lifecycle("asking", f"{address[0]}:{address[1]}"))

@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sharegate.audit.tree import leaf_hash
 from sharegate.authorize.read import read_request
 from sharegate.consortium.asking_settings import AskingSettings, PeerSettings
+from sharegate.consortium.remote import whole
 from sharegate.identify.outgoing import signed_headers
-from sharegate.model.act import Act, ActKind, Fact
+from sharegate.model.act import Act, ActKind, Fact, RecordAct
 from sharegate.model.asking import NotPassedOn, PassedOn
 from sharegate.model.decision import Reason
 from sharegate.model.ids import new_id
@@ -37,12 +38,14 @@ _QUERY: Final = "receipt=inline"
 _RECEIPT: Final = "ShareGate-Receipt"
 _SHOWN: Final = ("Content-Type", "ShareGate-Exchange", "ShareGate-Entry", _RECEIPT, "Retry-After")
 _OK: Final = 200
+_REFUSED: Final = 400  # and above
+_PROBLEM: Final = "application/problem+json"
 _MOST_BYTES: Final = 64 * 2**20
-_MOST_KEPT: Final = 4096  # of a refusal, in the sealed detail
+_MOST_REFUSAL: Final = 4096
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Recording(Protocol):
+class Recording(RecordAct, Protocol):
     """What this needs of `record`."""
 
     def require_usable(self) -> None:
@@ -50,9 +53,6 @@ class Recording(Protocol):
 
     def require_witnessed(self, *, detail: bool) -> None:
         """Raise AuditLogUnavailable while the log's witnesses have seen too little."""
-
-    async def record_act(self, act: Act, entry_id: UUID) -> Covered | None:
-        """Write an act durably; None where it is there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,12 @@ class _Came:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it is a refusal as gateways give them, short enough to be kept whole."""
+        kind = self.headers.get("Content-Type", "").partition(";")[0]
+        return self.status >= _REFUSED and kind == _PROBLEM and len(self.body) <= _MOST_REFUSAL
 
 
 class Asking:
@@ -74,8 +80,9 @@ class Asking:
         recorder: Recording,
         identify: Callable[[Arrived, str], Identified],
         random: Callable[[int], bytes],
+        session: aiohttp.ClientSession,
     ) -> None:
-        """Put it together; :meth:`start` opens a session.
+        """Put it together.
 
         Args:
             settings: Whom to ask, and as whom.
@@ -83,6 +90,7 @@ class Asking:
             recorder: Writes entries into this department's log.
             identify: Proves who asks, for tokens made for the gateway of the authority given.
             random: Gives so many random bytes.
+            session: As `remote.asking` gives it.
         """
         self._settings = settings
         self._department = DepartmentId(settings.department)
@@ -90,19 +98,7 @@ class Asking:
         self._recorder = recorder
         self._identify = identify
         self._random = random
-        self._session: aiohttp.ClientSession | None = None
-
-    async def start(self) -> None:
-        """Open the session."""
-        self._session = aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self._settings.seconds),
-        )
-
-    async def stop(self) -> None:
-        """Close it."""
-        if self._session is not None:
-            await self._session.close()
+        self._session = session
 
     async def ask(self, arrived: Arrived) -> PassedOn | NotPassedOn:
         """Pass one access request on, and show what came of it.
@@ -191,19 +187,13 @@ class Asking:
             authorization=authorization,
             body=signed,
         )
-        assert self._session is not None
         url = f"{peer.url}{PATH}?{_QUERY}"
-        data = bytearray()
         try:
             async with self._session.post(
                 url, data=signed, headers=headers, allow_redirects=False
             ) as answer:
-                async for part in answer.content.iter_any():
-                    data += part
-                    if len(data) > _MOST_BYTES:
-                        return None
                 shown = {name: answer.headers[name] for name in _SHOWN if name in answer.headers}
-                return _Came(answer.status, shown, bytes(data))
+                return _Came(answer.status, shown, await whole(answer, _MOST_BYTES))
         except (aiohttp.ClientError, OSError, TimeoutError):
             return None
 
@@ -218,13 +208,13 @@ class Asking:
         """Say what came, and only then show it."""
         facts: dict[str, Fact] = {"request": index, "log": _origin(peer)}
         detail: dict[str, object] = {}
-        why = "The provider's gateway gave no answer; it may have recorded the question."
-        proven = False
+        why: str | None = None
         if came is None:
+            why = "The provider's gateway gave no answer; it may have recorded the question."
             facts["effect"] = "unanswered"
-        elif came.status != _OK:
+        elif came.refuses:
             facts |= {"effect": "refused", "status": came.status}
-            detail["said"] = b64(came.body[:_MOST_KEPT])
+            detail["said"] = b64(came.body)
         else:
             try:
                 verified = _proven(came, peer, hashed)
@@ -233,7 +223,6 @@ class Asking:
                 facts["effect"] = "unproven"
                 detail |= {"why": str(wrong), "receipt": came.headers.get(_RECEIPT, "")}
             else:
-                proven = True
                 theirs = b64(counterpart(leaf_hash(verified.leaf)))
                 facts |= {"effect": "answered", "entry": verified.index, "counterpart": theirs}
         entry_id = new_id(time.time_ns() // 1_000_000)
@@ -241,8 +230,8 @@ class Asking:
             ActKind.RECEIVED, entry_id, facts, detail, identified.exchange_id.bytes
         )
         assert told is not None, "an exchange id is new"
-        if came is None or (came.status == _OK and not proven):
-            return NotPassedOn(Reason.SOURCE_UNAVAILABLE, why, entry=told.index)
+        if came is None or why is not None:
+            return NotPassedOn(Reason.SOURCE_UNAVAILABLE, why or "", entry=told.index)
         return PassedOn(came.status, came.headers, came.body, told.index)
 
 
@@ -256,6 +245,8 @@ def _proven(came: _Came, peer: PeerSettings, hashed: bytes) -> Verified:
     Raises:
         NotVerified: It did not, or nothing proves that it did.
     """
+    if came.status != _OK:
+        raise NotVerified(f"status {came.status}, without a refusal as a gateway writes it")
     try:
         receipt = b64decode(came.headers.get(_RECEIPT, ""), validate=True)
     except ValueError as error:

@@ -30,7 +30,7 @@ from sharegate.audit.verdict import Malformed
 from sharegate.audit.witnessing import SIZE_TYPE, Status, Submission, encode
 from sharegate.consortium.coverage import Coverage, computed
 from sharegate.consortium.evidence import keep
-from sharegate.consortium.remote import seen_by
+from sharegate.consortium.remote import NotFetched, seen_by, whole
 from sharegate.consortium.witnessed import Witnessed, quorum_time
 from sharegate.errors import AuditLogUnavailable, LogDiverged
 from sharegate.observe import Observer, WitnessFailed
@@ -235,7 +235,8 @@ class Cosigning:
         except LogDiverged as diverged:
             self._signer.freeze(str(diverged))
         except Exception as error:  # noqa: BLE001  whatever it sent, it is asked again
-            kind = str(error) if isinstance(error, _Failed) else type(error).__name__
+            known = isinstance(error, _Failed | NotFetched)
+            kind = str(error) if known else type(error).__name__
             if not worker.failing:
                 worker.failing = True
                 self._observe(WitnessFailed(worker.witness.name, usable=False, detail=kind))
@@ -341,7 +342,8 @@ class Cosigning:
         assert self._session is not None
         url = f"{_prefix(witness)}/add-checkpoint"
         async with self._session.post(url, data=body, allow_redirects=False) as answer:
-            return answer.status, answer.headers.get("Content-Type", ""), await _body(answer)
+            kind = answer.headers.get("Content-Type", "")
+            return answer.status, kind, await whole(answer, _MOST_BYTES)
 
     @staticmethod
     def _checked(witness: Witness, shown: _Shown, body: bytes) -> list[Signature]:
@@ -361,15 +363,6 @@ class Cosigning:
 def _prefix(witness: Witness) -> str:
     assert witness.url is not None
     return witness.url.rstrip("/")
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    data = b""
-    async for part in answer.content.iter_any():
-        data += part
-        if len(data) > _MOST_BYTES:
-            raise _Failed("answers without end")
-    return data
 
 
 def _size(body: bytes) -> int | None:

@@ -46,19 +46,29 @@ async def fetched(session: aiohttp.ClientSession, url: str, most: int) -> bytes 
     Raises:
         NotFetched: There is no answer, another one, or one of more than `most` bytes.
     """
-    data = bytearray()
     try:
         async with session.get(url, allow_redirects=False) as answer:
             if answer.status in _ABSENT:
                 return None
             if answer.status != _OK:
                 raise NotFetched(f"answers {answer.status}")
-            async for part in answer.content.iter_any():
-                data += part
-                if len(data) > most:
-                    raise NotFetched("answers without end")
+            return await whole(answer, most)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise NotFetched(f"gives no answer ({type(error).__name__})") from error
+
+
+async def whole(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """All of an answer's body.
+
+    Raises:
+        NotFetched: It is more than `most` bytes.
+        aiohttp.ClientError: It breaks off.
+    """
+    data = bytearray()
+    async for part in answer.content.iter_any():
+        data += part
+        if len(data) > most:
+            raise NotFetched("answers without end")
     return bytes(data)
 
 

@@ -10,13 +10,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from typing import Final, Protocol
-from uuid import UUID
 
 from sharegate.consortium.witnessed import Standing
 from sharegate.errors import AuditLogUnavailable
-from sharegate.model.act import Act, ActKind
+from sharegate.model.act import Act, ActKind, RecordAct
 from sharegate.model.ids import new_id
-from sharegate.model.passage import Covered
 
 _BY: Final = "gateway"
 _LOOK_SECONDS: Final = 1.0
@@ -37,13 +35,6 @@ class Signs(Protocol):
     """Whether this process is the one that signs."""
 
 
-class ActRecorder(Protocol):
-    """Writes acts down; `record.recorder.Recorder`."""
-
-    async def record_act(self, act: Act, entry_id: UUID) -> Covered | None:
-        """Write an act durably, or raise AuditLogUnavailable."""
-
-
 class StandingEntries:
     """Looks once a second, for as long as it runs."""
 
@@ -51,7 +42,7 @@ class StandingEntries:
         self,
         witnessed: Stands,
         signer: Signs,
-        recorder: ActRecorder,
+        recorder: RecordAct,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Know nothing yet; what is so at the start is not a change, unless it lasts.

@@ -15,20 +15,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, Protocol
-from uuid import UUID
 
 from sharegate.errors import AuditLogUnavailable, Misconfigured, Unavailable
 from sharegate.in_force.acts import accepted_act, refused_act
 from sharegate.in_force.found import FileSet, Stats, look, read_sets
 from sharegate.in_force.judge import AcceptedSet, Judge, Judged, RefusedSet, Rules
 from sharegate.in_force.memory import SetMemory
-from sharegate.model.act import Act
+from sharegate.model.act import Act, RecordAct
 from sharegate.model.catalogue import Catalogue
 from sharegate.model.decision import Reason
 from sharegate.model.grant import Grant
 from sharegate.model.ids import new_id
 from sharegate.model.party import Registry
-from sharegate.model.passage import Arrived, Covered, Decided, Identified
+from sharegate.model.passage import Arrived, Decided, Identified
 from sharegate.model.signed import Fault, SetRefused
 from sharegate.observe import Observer, RuleSetLoaded, RulesRefused
 
@@ -39,14 +38,11 @@ _SWITCH_SECONDS: Final = 0.0005
 _PIECE: Final = 500
 
 
-class Recorder(Protocol):
+class Recorder(RecordAct, Protocol):
     """What is needed of `record`."""
 
     def require_usable(self) -> None:
         """Raise AuditLogUnavailable at once if it is known that nothing can be recorded."""
-
-    async def record_act(self, act: Act, entry_id: UUID) -> Covered | None:
-        """Write an act down; None where it was written before."""
 
     def adopt(self, registry: Registry, catalogue: Catalogue) -> None:
         """From now on write the names of these, and seal to their keys."""

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
 
 from msgspec import Struct
 
 from sharegate.model.party import DepartmentId
+from sharegate.model.passage import Covered
 
 Fact = str | int | bool | tuple[str, ...]
 
@@ -47,3 +50,14 @@ class Act(Struct, frozen=True, gc=False):
     detail: Mapping[str, object]
     provider: DepartmentId | None
     once: bytes
+
+
+class RecordAct(Protocol):
+    """Writes acts into the log."""
+
+    async def record_act(self, act: Act, entry_id: UUID) -> Covered | None:
+        """Write an act durably, under a signed checkpoint; None where it is there already.
+
+        Raises:
+            AuditLogUnavailable: It may not be there.
+        """

@@ -19,6 +19,7 @@ from sharegate.audit.tree import leaf_hash
 from sharegate.cli.call import CallerSettings, load_caller, prepare, send, signed
 from sharegate.cli.keys import new_signing_key
 from sharegate.cli.main import main
+from sharegate.consortium import remote
 from sharegate.consortium.asking import Asking
 from sharegate.consortium.asking_settings import AskingSettings, PeerSettings
 from sharegate.errors import AuditLogUnavailable, Unavailable
@@ -290,21 +291,21 @@ async def asked_of(site, answer, recording):
         peers={"housing": PeerSettings(url=f"http://{address}", authority=address,
                                        log_key=site.log_key)},
     )  # fmt: skip
-    asking = Asking(
-        settings,
-        load_ed25519(key),
-        recording,
-        lambda arrived, _: Identified(arrived),
-        secrets.token_bytes,
-    )
-    await asking.start()
     arrived = type("Arrived", (), {})()
     arrived.body = json.dumps(site.properties()).encode()
     arrived.headers = {"authorization": "Bearer token"}
     try:
-        yield asking, arrived, sent
+        async with remote.asking(settings.seconds) as session:
+            asking = Asking(
+                settings,
+                load_ed25519(key),
+                recording,
+                lambda arrived, _: Identified(arrived),
+                secrets.token_bytes,
+                session,
+            )
+            yield asking, arrived, sent
     finally:
-        await asking.stop()
         await runner.cleanup()
 
 
@@ -323,6 +324,10 @@ async def test_nothing_is_shown_of_which_the_coming_could_not_be_written_down(si
         assert len(sent) == 1
 
 
+def problem(status, body):
+    return web.Response(status=status, body=body, content_type="application/problem+json")
+
+
 def big():
     async def pieces():
         for _ in range(80):
@@ -337,7 +342,11 @@ def big():
         (lambda: web.Response(text="{}"), "unproven"),
         (lambda: web.Response(text="{}", headers={"ShareGate-Receipt": "no base64"}), "unproven"),
         (lambda: web.Response(text="{}", headers={"ShareGate-Receipt": "bm90ZQ=="}), "unproven"),
-        (lambda: web.Response(status=302, headers={"Location": "/elsewhere"}), "refused"),
+        (lambda: web.Response(status=302, headers={"Location": "/elsewhere"}), "unproven"),
+        (lambda: web.Response(status=403, text="{}"), "unproven"),
+        (lambda: problem(403, b'"' + b"x" * 4095 + b'"'), "unproven"),
+        (lambda: problem(200, b"{}"), "unproven"),
+        (lambda: problem(302, b"{}"), "unproven"),
         (big, "unanswered"),
     ],
 )
@@ -348,11 +357,18 @@ async def test_an_answer_that_nothing_proves_is_kept_back(site, answer, effect):
     assert len(sent) == 1
     assert [act.kind for act in recording.acts] == ["request", "received"]
     assert recording.acts[1].facts["effect"] == effect
-    if effect == "refused":
-        assert isinstance(came, PassedOn)
-    else:
-        assert isinstance(came, NotPassedOn)
-        assert came.entry == 1
+    assert isinstance(came, NotPassedOn)
+    assert came.entry == 1
+
+
+async def test_a_refusal_is_written_down_as_a_whole_before_it_is_shown(site):
+    recording, said = Recording(), b'"' + b"x" * 4094 + b'"'
+    async with asked_of(site, lambda: problem(403, said), recording) as (asking, arrived, _):
+        came = await asking.ask(arrived)
+    assert isinstance(came, PassedOn)
+    assert (came.status, came.body) == (403, said)
+    assert recording.acts[1].facts["effect"] == "refused"
+    assert recording.acts[1].detail == {"said": b64(said)}
 
 
 async def test_an_answer_to_another_request_is_kept_back(pair, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,7 @@ from sharegate.cli.audit.plain import given_text
 from sharegate.cli.options import config_argument
 from sharegate.errors import ShareGateError
 from sharegate.identify.persons import prove
-from sharegate.model.act import Act, ActKind, Fact
+from sharegate.model.act import Act, ActKind, Fact, RecordAct
 from sharegate.model.ids import new_id
 from sharegate.model.party import DepartmentId, PersonId, Registry, Role
 from sharegate.model.passage import Covered
@@ -28,13 +28,6 @@ _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 class AlreadyWritten(ShareGateError):
     """The same act was written down before."""
-
-
-class ActRecorder(Protocol):
-    """Writes acts down; `record.recorder.Recorder`."""
-
-    async def record_act(self, act: Act, entry_id: UUID) -> Covered | None:
-        """Write an act durably, or raise AuditLogUnavailable; None where it is there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +95,7 @@ def load_actor(registry: Registry, chosen: argparse.Namespace, role: Role, now: 
     return Actor(person.id, person.department, key)
 
 
-async def write_down(recorder: ActRecorder, actor: Actor, intent: Intent) -> Covered:
+async def write_down(recorder: RecordAct, actor: Actor, intent: Intent) -> Covered:
     """Write down what is about to be done; only then may it be.
 
     The actor signs all of it, values included; the signature is sealed with them.
