@@ -36,6 +36,7 @@ from sharegate.record.blind import INDEX_KEY_BYTES, blind_index
 from sharegate.record.migrate import provision, provisioned_erasure, provisioned_search
 from sharegate.record.projected import PostgresProjection
 from sharegate.record.recorder import Recorder
+from sharegate.record.suite import SUITES
 from sharegate.release import Release
 from sharegate.settings import AuditLogSettings, Settings
 from sharegate.web.admin import AdminRoutes
@@ -214,6 +215,7 @@ def _recorder(
         catalogue,
         random=os.urandom,
         seconds=settings.audit_log.record_seconds,
+        details=SUITES[settings.audit_log.details],
         blind=None if key is None else blind_index(key),
         witnesses=signed.witnessed,
     )

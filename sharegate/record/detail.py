@@ -1,7 +1,7 @@
 """The detail beside an entry: sealed at once, and readable by two offices alone.
 
-Each entry's detail is encrypted under a fresh key (AES-256-GCM). That key is wrapped (RFC 3394)
-under a wrapping key which lives for at most a minute in the gateway's memory and is itself
+Each entry's detail is encrypted under a fresh key (see `suite` for the algorithms). That key is
+wrapped under a wrapping key which lives for at most a minute in the gateway's memory and is itself
 encrypted to the provider and to the audit office (HPKE, RFC 9180: X25519, HKDF-SHA256,
 AES-256-GCM). Each entry carries all that its readers need; erasing its `wrapped` value erases its
 detail and no other. One HPKE encryption costs more than all the rest of an entry, which is why
@@ -9,7 +9,7 @@ it is shared for a minute; what the gateway could read in that minute it had in 
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
@@ -17,27 +17,19 @@ from uuid import UUID
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-from cryptography.hazmat.primitives.keywrap import (
-    InvalidUnwrap,
-    aes_key_unwrap,
-    aes_key_wrap,
-)
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM
+from cryptography.hazmat.primitives.hpke import Suite as Hpke
 
 from sharegate.model.act import Act
 from sharegate.model.party import DepartmentId, Registry
 from sharegate.model.passage import Fetched
 from sharegate.record.entry import SALT_BYTES, Label, Salts, SealedDetail, b64, commit
+from sharegate.record.suite import AES, Random, Suite
 
-_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_HPKE = Hpke(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _INFO = b"sharegate detail wrapping v1"
-_KEY_BYTES = 32
-_NONCE = bytes(12)  # each key encrypts once
 _WRAPPING_LIFETIME = 60_000  # milliseconds
 _encode = msgspec.json.Encoder(order="sorted").encode
-
-Random = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +58,7 @@ class _Wrapped(msgspec.Struct, frozen=True):
 class DetailSealer:
     """Seals details to the provider asked (where there is one) and to the audit office."""
 
-    def __init__(self, registry: Registry, random: Random) -> None:
+    def __init__(self, registry: Registry, random: Random, suite: Suite = AES) -> None:
         self._office = registry.audit_office_key
         self._provider_keys = {
             department.id: department.detail_key
@@ -74,6 +66,7 @@ class DetailSealer:
             if department.detail_key is not None
         }
         self._random = random
+        self._suite = suite
         self._wrappings: dict[DepartmentId | None, Wrapping] = {}
 
     def seal(self, fetched: Fetched, salts: Salts) -> SealedDetail:
@@ -114,12 +107,15 @@ class DetailSealer:
         self, plaintext: bytes, entry_id: UUID, at: int, provider: DepartmentId | None, salt: bytes
     ) -> SealedDetail:
         wrapping = self._wrapping(provider if provider in self._provider_keys else None, at)
-        key = self._random(_KEY_BYTES)
-        ciphertext = AESGCM(key).encrypt(_NONCE, plaintext, entry_id.bytes)
+        suite = self._suite
+        key = self._random(suite.key_bytes)
+        ciphertext = suite.encrypt(key, plaintext, entry_id.bytes)
         # A `_Wrapped`, put together by hand: all but the key is the same for a minute.
-        wrapped_key = b64encode(aes_key_wrap(wrapping.key, key))
+        wrapped_key = b64encode(suite.wrap(wrapping.key, key, self._random))
         return SealedDetail(
+            algorithm=suite.id,
             ciphertext=ciphertext,
+            digest=suite.digest(ciphertext),
             wrapped=b'{"key":"%b","to":%b}' % (wrapped_key, wrapping.encrypted),
             commitment=commit(salt, Label.DETAIL, plaintext),
             readers=wrapping.readers,
@@ -129,13 +125,13 @@ class DetailSealer:
         current = self._wrappings.get(provider)
         if current is not None and current.until - _WRAPPING_LIFETIME <= now < current.until:
             return current
-        key = self._random(_KEY_BYTES)
+        key = self._random(self._suite.key_bytes)
         public = [self._office]
         if provider is not None:
             public.append(self._provider_keys[provider])
         encrypted = {
             reader_id(raw): b64encode(
-                _SUITE.encrypt(key, X25519PublicKey.from_public_bytes(raw), info=_INFO)
+                _HPKE.encrypt(key, X25519PublicKey.from_public_bytes(raw), info=_INFO)
             ).decode()
             for raw in public
         }
@@ -151,7 +147,7 @@ def reader_id(public: bytes) -> str:
 
 
 def unseal(
-    key: X25519PrivateKey, *, exchange_id: bytes, ciphertext: bytes, wrapped: bytes
+    key: X25519PrivateKey, *, suite: Suite, exchange_id: bytes, ciphertext: bytes, wrapped: bytes
 ) -> Mapping[str, object]:
     """Open a detail with one of its readers' private keys.
 
@@ -163,10 +159,10 @@ def unseal(
     if encrypted is None:
         raise ValueError("the detail is not sealed to this key")
     try:
-        wrapping = _SUITE.decrypt(b64decode(encrypted), key, info=_INFO)
-        entry_key = aes_key_unwrap(wrapping, b64decode(parts.key))
-        plaintext = AESGCM(entry_key).decrypt(_NONCE, ciphertext, exchange_id)
-    except (InvalidTag, InvalidUnwrap) as error:
+        wrapping = _HPKE.decrypt(b64decode(encrypted), key, info=_INFO)
+    except InvalidTag as error:
         raise ValueError("the detail does not open") from error
+    entry_key = suite.unwrap(wrapping, b64decode(parts.key))
+    plaintext = suite.decrypt(entry_key, ciphertext, exchange_id)
     opened: Mapping[str, object] = msgspec.json.decode(plaintext)
     return opened

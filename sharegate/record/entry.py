@@ -73,13 +73,16 @@ class SealedDetail(Struct, frozen=True, gc=False):
     """The detail beside the entry, as `detail` sealed it.
 
     Attributes:
-        ciphertext: What the core's hash is of.
+        algorithm: The id of the `suite` it was sealed with.
+        ciphertext: What `digest` is of.
         wrapped: Its key, wrapped to each reader; erasing this erases the detail.
         commitment: The commitment to the plaintext.
         readers: The key ids it was sealed to.
     """
 
+    algorithm: str
     ciphertext: bytes
+    digest: bytes
     wrapped: bytes
     commitment: bytes
     readers: tuple[str, ...]
@@ -90,7 +93,6 @@ _BLOCK = 64
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
-DETAIL_ALGORITHM = "A256GCM"
 _RETENTION_PERSONAL = "personal-3y"
 
 
@@ -197,8 +199,8 @@ def act_core(act: Act, entry_id: UUID, detail: SealedDetail) -> bytes:
 
 def _detail(detail: SealedDetail) -> dict[str, object]:
     return {
-        "algorithm": DETAIL_ALGORITHM,
-        "ciphertext": b64(sha256(detail.ciphertext).digest()),
+        "algorithm": detail.algorithm,
+        "ciphertext": b64(detail.digest),
         "plaintext": b64(detail.commitment),
         "readers": detail.readers,
         "retention": _RETENTION_PERSONAL,

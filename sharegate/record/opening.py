@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sharegate.record.detail import unseal
 from sharegate.record.entry import Label, b64, commit, unb64
+from sharegate.record.suite import SUITES
 
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -36,10 +37,13 @@ def open_detail(
     if wrapped is None:
         raise ValueError("the detail was erased")
     said = _map(core.get("detail"))
-    if said.get("ciphertext") != b64(sha256(sealed).digest()) or core.get("id") != b64(entry_id):
+    suite = SUITES.get(str(said.get("algorithm")))
+    if suite is None:
+        raise ValueError("the detail is sealed with an algorithm that is not known here")
+    if said.get("ciphertext") != b64(suite.digest(sealed)) or core.get("id") != b64(entry_id):
         raise ValueError("the sealed detail is not the entry's")
     try:
-        opened = unseal(key, exchange_id=entry_id, ciphertext=sealed, wrapped=wrapped)
+        opened = unseal(key, suite=suite, exchange_id=entry_id, ciphertext=sealed, wrapped=wrapped)
     except msgspec.MsgspecError as error:
         raise ValueError("the detail's key is damaged") from error
     salts = _map(opened.get("salts"))

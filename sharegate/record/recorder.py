@@ -28,6 +28,7 @@ from sharegate.record.audit_log import (
 )
 from sharegate.record.detail import DetailSealer
 from sharegate.record.entry import SALT_BYTES, Salts, act_core, core, read_core, unb64
+from sharegate.record.suite import AES, Suite
 
 _SALTS = 6 * SALT_BYTES
 _NOW = 0  # "signed now, by the audit log's own clock"
@@ -45,6 +46,7 @@ class Recorder:
         *,
         random: Callable[[int], bytes],
         seconds: float,
+        details: Suite = AES,
         blind: Callable[[Fetched, Catalogue], bytes] | None = None,
         witnesses: Witnesses | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class Recorder:
             catalogue: The names that may stand in an entry.
             random: Gives so many random bytes (``os.urandom``).
             seconds: How long one exchange may wait here.
+            details: What details are sealed with.
             blind: Gives what the entry may be found by later; None where nobody searches.
             witnesses: Those of the log; None where it has none.
         """
@@ -64,6 +67,7 @@ class Recorder:
         self._checkpoints = checkpoints
         self._random = random
         self._seconds = seconds
+        self._details = details
         self._blind = blind
         self._witnesses = witnesses or NoWitnesses()
         self.adopt(registry, catalogue)
@@ -72,7 +76,7 @@ class Recorder:
         """From now on write the names of these, and seal to their keys."""
         self._departments = registry.departments
         self._catalogue = catalogue
-        self._sealer = DetailSealer(registry, self._random)
+        self._sealer = DetailSealer(registry, self._random, self._details)
 
     def require_usable(self) -> None:
         """Raise AuditLogUnavailable at once if it is known that nothing can be recorded."""

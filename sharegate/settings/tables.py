@@ -1,7 +1,7 @@
 """The tree of settings: each field says what it is, whom it trusts, and what is lost with it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -138,6 +138,14 @@ class AuditLogSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         ),
     ] = None
     witnesses: WitnessesSettings = msgspec.field(default_factory=WitnessesSettings)
+    details: Annotated[
+        Literal["A256GCM", "SM4GCM-SM3"],
+        Meta(
+            description="With what new entries' details are sealed: AES-256-GCM with SHA-256, or "
+            "SM4-GCM with SM3 where GM/T 0054 binds you (no certified module, though). Older "
+            "ones open all the same."
+        ),
+    ] = "A256GCM"
     record_seconds: Annotated[
         float,
         Meta(gt=0, le=2, description="How long an exchange waits to be recorded before 503."),

@@ -356,3 +356,27 @@ def test_what_was_answered_on_a_keys_word_is_listed_from_the_log(office, capsys)
     with pytest.raises(SystemExit):
         run(office, "relied", "--since", before)
     capsys.readouterr()
+
+
+def test_details_sealed_with_sm4_open_and_so_do_the_ones_before(office, capsys):
+    (gateway,) = office.gateways
+    assert gateway.stop() == 0
+    config = gateway.config.read_text().replace(
+        "[audit_log]\n", '[audit_log]\ndetails = "SM4GCM-SM3"\n'
+    )
+    gateway.config.write_text(config)
+    gateway.start()
+    reply = on_a_thread(send(prepare(office.caller("civil-affairs"), office.properties())))
+    assert reply.status == 200
+    index = len(entries(office)) - 1
+    office_key = str(office.place / "keys" / "audit-office.detail.pem")
+    for which, algorithm in ((index, "SM4GCM-SM3"), (ANSWER, "A256GCM")):
+        shown = ["show", str(which), "--open", "--office-key", office_key, "--json"]
+        assert run(office, *shown) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["core"]["detail"]["algorithm"] == algorithm
+        assert said["detail"]["officer"] == "zhang.wei"
+    # The command's own entry is sealed as the settings say, too.
+    assert core_of(entries(office)[-1])["detail"]["algorithm"] == "SM4GCM-SM3"
+    opened(office, entries(office)[-1])
+    assert main(["audit", "verify", "--config", str(gateway.config)]) == 0

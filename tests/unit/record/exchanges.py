@@ -37,6 +37,7 @@ from sharegate.model.passage import (
 from sharegate.model.request import AccessRequest
 from sharegate.record.detail import DetailSealer
 from sharegate.record.entry import Salts, core
+from sharegate.record.suite import AES
 
 EXCHANGE = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 NOW = 1_750_000_000_000
@@ -172,9 +173,9 @@ class Dice:
         )[:size]
 
 
-def entry_core(fetched, *, known=CATALOGUE, answer=None, salts=SALTS):
+def entry_core(fetched, *, known=CATALOGUE, answer=None, salts=SALTS, suite=AES):
     """The core of an exchange's entry, and its sealed detail."""
-    detail = DetailSealer(REGISTRY, Dice()).seal(fetched, salts)
+    detail = DetailSealer(REGISTRY, Dice(), suite).seal(fetched, salts)
     departments = set(REGISTRY.departments) | {key[0] for key in known.resources}
     return core(fetched, known, departments, salts, detail, answer), detail
 

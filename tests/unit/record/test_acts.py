@@ -9,6 +9,7 @@ from sharegate.errors import AuditLogUnavailable, Unavailable
 from sharegate.model.act import Act, ActKind
 from sharegate.record.detail import unseal
 from sharegate.record.entry import read_core, unb64
+from sharegate.record.suite import AES
 from tests.unit.record.exchanges import CIVIL_AFFAIRS, HOUSING, NOW, OFFICE
 from tests.unit.record.memory_log import Kept, MemoryAuditLog
 from tests.unit.record.test_recorder import recorder
@@ -35,11 +36,13 @@ async def test_an_act_is_an_entry_and_its_detail_is_sealed():
     assert said["facts"] == {**ACT.facts, "files": ["grants.csv"]}
     assert unb64(said["id"]) == ID.bytes
     (draft,) = audit_log.kept.drafts
+    kept = {"ciphertext": draft.sealed, "wrapped": draft.wrapped}
+    kept |= {"suite": AES, "exchange_id": ID.bytes}
     for key in (HOUSING, OFFICE):
-        opened = unseal(key, exchange_id=ID.bytes, ciphertext=draft.sealed, wrapped=draft.wrapped)
+        opened = unseal(key, **kept)
         assert opened["act"] == ACT.detail
     with pytest.raises(ValueError, match="not sealed to this key"):
-        unseal(CIVIL_AFFAIRS, exchange_id=ID.bytes, ciphertext=draft.sealed, wrapped=draft.wrapped)
+        unseal(CIVIL_AFFAIRS, **kept)
 
 
 async def test_the_same_act_is_written_once():

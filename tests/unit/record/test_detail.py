@@ -15,6 +15,7 @@ from sharegate.model.passage import Disclosure
 from sharegate.record.answer import encode_answer, open_answer
 from sharegate.record.detail import DetailSealer, reader_id, unseal
 from sharegate.record.entry import SALT_BYTES, Salts, core, read_core
+from sharegate.record.suite import SUITES
 from tests.unit.record.exchanges import (
     CANARY,
     CATALOGUE,
@@ -36,12 +37,17 @@ from tests.unit.record.exchanges import (
     request,
 )
 
+BOTH = pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
 STRANGER = X25519PrivateKey.from_private_bytes(b"\x09" * 32)
 
 
 def opened(detail, key, exchange_id=EXCHANGE):
     return unseal(
-        key, exchange_id=exchange_id.bytes, ciphertext=detail.ciphertext, wrapped=detail.wrapped
+        key,
+        suite=SUITES[detail.algorithm],
+        exchange_id=exchange_id.bytes,
+        ciphertext=detail.ciphertext,
+        wrapped=detail.wrapped,
     )
 
 
@@ -49,9 +55,10 @@ def bare(text):
     return urlsafe_b64decode(text + "==")
 
 
-def test_the_provider_and_the_audit_office_read_it_and_nobody_else():
+@BOTH
+def test_the_provider_and_the_audit_office_read_it_and_nobody_else(suite):
     who = identified(body=b'{"matter":"x"}', officer="officer-17")
-    detail = DetailSealer(REGISTRY, Dice()).seal(disclosed(who=who), SALTS)
+    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(who=who), SALTS)
     for key in (HOUSING, OFFICE):
         read = opened(detail, key)
         assert read["schema"] == 1
@@ -78,16 +85,18 @@ def test_without_a_provider_that_can_read_the_audit_office_alone_does(asked):
             opened(detail, key)
 
 
-def test_a_reader_cannot_be_swapped_in_under_anothers_name():
-    detail = DetailSealer(REGISTRY, Dice()).seal(disclosed(), SALTS)
+@BOTH
+def test_a_reader_cannot_be_swapped_in_under_anothers_name(suite):
+    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(), SALTS)
     wrapped = json.loads(detail.wrapped)
     wrapped["to"] = {reader_id(public(STRANGER)): next(iter(wrapped["to"].values()))}
     with pytest.raises(ValueError):
         opened(replace(detail, wrapped=json.dumps(wrapped).encode()), STRANGER)
 
 
-def test_nothing_personal_shows_through():
-    detail = DetailSealer(REGISTRY, Dice()).seal(disclosed(), SALTS)
+@BOTH
+def test_nothing_personal_shows_through(suite):
+    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(), SALTS)
     for shown in (detail.ciphertext, detail.wrapped, detail.commitment):
         assert CANARY.encode() not in shown
         assert not any(getattr(SALTS, name) in shown for name in Salts.__struct_fields__)
@@ -101,8 +110,9 @@ def test_the_rows_are_not_in_it():
     )
 
 
-def test_it_belongs_to_one_exchange():
-    detail = DetailSealer(REGISTRY, Dice()).seal(disclosed(), SALTS)
+@BOTH
+def test_it_belongs_to_one_exchange(suite):
+    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(), SALTS)
     with pytest.raises(ValueError):
         opened(detail, OFFICE, UUID(int=EXCHANGE.int ^ 1))
 
@@ -110,7 +120,8 @@ def test_it_belongs_to_one_exchange():
 @settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_no_changed_byte_opens_to_something_else(data):
-    detail = DetailSealer(REGISTRY, Dice()).seal(disclosed(), SALTS)
+    suite = data.draw(st.sampled_from(list(SUITES.values())))
+    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(), SALTS)
     whole = opened(detail, OFFICE)
     part = data.draw(st.sampled_from(["ciphertext", "wrapped"]))
     value = getattr(detail, part)
