@@ -19,9 +19,14 @@ STEPS = (
     ("imports", ["importlinter.cli"]),
 )
 # Tests mostly wait: for disks, for processes that start, for what must not happen. So these two
-# groups run beside all the rest, whose output is seen as it comes.
+# groups run beside all the rest, whose output is seen as it comes; each takes about as long.
 BESIDE = (
-    ("tests/architecture", "tests/docs", "tests/policies", "tests/unit", "tests/vectors"),
+    (
+        *("tests/architecture", "tests/docs", "tests/policies", "tests/unit", "tests/vectors"),
+        *sorted(
+            str(each.relative_to(ROOT)) for each in ROOT.glob("tests/integration/test_[a-c]*.py")
+        ),
+    ),
     ("tests/faults", "tests/load", "tests/contract", "tests/security"),
 )
 
