@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sharegate.audit.cosignature import Cosigner
 from sharegate.audit.note import SignerKey
+from sharegate.audit.sm2 import Sm2Key
+from sharegate.audit.verdict import Malformed
 from sharegate.cli import backup
 from sharegate.cli.options import Verbs
 from sharegate.errors import Misconfigured
@@ -32,7 +34,9 @@ _KINDS = {
     "witness-ml-dsa": "the same by ML-DSA-44, which quantum computers do not break",
 }
 _ED25519 = ("log", "rules", "member", "witness")
-_NAMED = frozenset({"log", "rules", "witness", "witness-ml-dsa"})
+_SM2 = "sm2"
+_NAMED = frozenset({"log", "rules", "witness", "witness-ml-dsa", _SM2})
+NEEDS_SM = "SM2 needs sharegate[sm]"
 
 
 def add_to(verbs: Verbs) -> None:
@@ -45,8 +49,10 @@ def add_to(verbs: Verbs) -> None:
         one.add_argument("--origin", required=kind in _NAMED, help="what it signs as")
         one.set_defaults(run=_run, kind=kind)
     one = kinds.add_parser("public", help="say the public half of a key that is there")
-    one.add_argument("file", type=Path, help="the private key, or the file that names a token's")
-    one.add_argument("--as", dest="kind", choices=_ED25519, required=True, help="what it is")
+    one.add_argument("file", type=Path, help="the private key, or the file that names a token's; "
+                     "of sm2 the public one, as the module gives it out (PEM)")  # fmt: skip
+    one.add_argument("--as", dest="kind", choices=(*_ED25519, _SM2), required=True,
+                     help="what it is")  # fmt: skip
     one.add_argument("--origin", help="what it signs as")
     one.set_defaults(run=_public)
     backup.add_to(kinds)
@@ -55,8 +61,27 @@ def add_to(verbs: Verbs) -> None:
 def _public(chosen: argparse.Namespace) -> int:
     if (chosen.origin is None) == (chosen.kind in _NAMED):
         raise Misconfigured("--origin", f"is needed for a name, and only there: {chosen.kind}")
-    print(_said(load_ed25519(chosen.file), chosen.kind, chosen.origin))
+    if chosen.kind == _SM2:
+        print(load_sm2(chosen.file, chosen.origin).vkey)
+    else:
+        print(_said(load_ed25519(chosen.file), chosen.kind, chosen.origin))
     return 0
+
+
+def load_sm2(file: Path, origin: str) -> Sm2Key:
+    """Read the SM2 public key that vouches for a log.
+
+    Raises:
+        Misconfigured: It cannot be read, or is none.
+    """
+    try:
+        return Sm2Key.from_pem(origin, file.read_text(encoding="utf-8"))
+    except ImportError as error:
+        raise Misconfigured(str(file), NEEDS_SM) from error
+    except OSError as error:
+        raise Misconfigured(str(file), error.strerror or "cannot be read") from error
+    except (UnicodeDecodeError, Malformed) as error:
+        raise Misconfigured(str(file), f"is no key: {error}") from error
 
 
 def _said(key: Ed25519PrivateKey, kind: str, origin: str) -> str:

@@ -12,8 +12,9 @@ from typing import Final
 
 from sharegate.audit.chain import GENESIS, Fault, Verifier
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
-from sharegate.audit.note import VerifierKey
+from sharegate.audit.note import VerifierKey, open_note
 from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
+from sharegate.audit.sm2 import Sm2Key
 from sharegate.audit.tiles import (
     WIDTH,
     Tile,
@@ -45,12 +46,14 @@ class Files:
         quorum: A quorum file, if enough witnesses must have cosigned.
         kept: Checkpoints of the log that somebody kept, or an authority stamped; the log must still
             have them.
+        sm2: A key whose line must stand under the checkpoint too.
     """
 
     directory: Path
     key: VerifierKey
     quorum: Path | None = None
     kept: tuple[Checkpoint, ...] = ()
+    sm2: Sm2Key | None = None
 
     def states(self) -> list[Checkpoint]:
         """The checkpoint of the files last, and before it those that were kept.
@@ -60,6 +63,8 @@ class Files:
         """
         note = _read(self.directory, "checkpoint")
         newest = open_checkpoint(note, [self.key], self.key.name)
+        if self.sm2 is not None:
+            open_note(note, [self.sm2])
         if self.quorum is not None:
             rules = read_quorum(self.quorum.read_bytes())
             require_quorum(open_cosigned(note, rules), rules)

@@ -12,8 +12,10 @@ from sharegate.app import audit_log_logins, load_signing_key
 from sharegate.audit.chain import Fault, Verifier
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
+from sharegate.audit.sm2 import Sm2Key
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.audit.sealed import Files, NotRight, verify_files
+from sharegate.cli.keys import NEEDS_SM
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.verify import load_log_key
 from sharegate.consortium.memory import LogState, SignerMemory
@@ -25,7 +27,7 @@ from sharegate.settings import AuditLogSettings, load_settings
 
 _AT_ONCE: Final = 4096
 _ONLY_CONFIG: Final = ("resume",)
-_ONLY_FILES: Final = ("log_key", "quorum", "kept", "stamp_roots")
+_ONLY_FILES: Final = ("log_key", "quorum", "kept", "stamp_roots", "sm2_key")
 
 
 class LogUnreadable(ShareGateError):
@@ -53,6 +55,8 @@ def add_to(acts: Verbs) -> None:
                      "DIR")  # fmt: skip
     act.add_argument("--stamp-roots", type=Path, metavar="FILE", help="certificates of time-"
                      "stamping authorities (PEM): every stamp must hold; with DIR")  # fmt: skip
+    act.add_argument("--sm2-key", metavar="KEY", help="an SM2 verifier key: its line must stand "
+                     "under the checkpoint too; with DIR")  # fmt: skip
     act.add_argument("--processes", type=int, choices=range(1, 65), default=2,
                      metavar="N", help="hash with so many at once, 1 to 64; with DIR")  # fmt: skip
     act.set_defaults(run=_run)
@@ -168,11 +172,21 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.stamp_roots is not None:
         stamps = read_stamps(chosen.files, key, read_roots(chosen.stamp_roots))
     kept = [*(_kept(path, key) for path in chosen.kept), *(stamp.checkpoint for stamp in stamps)]
-    files = Files(chosen.files, key, chosen.quorum, tuple(kept))
+    sm2 = None if chosen.sm2_key is None else _sm2(chosen.sm2_key)
+    files = Files(chosen.files, key, chosen.quorum, tuple(kept), sm2)
     code = _told(key.name, verify_files(files, _progress, chosen.processes))
     for stamp in stamps if code == 0 else []:
         print(f"stamped    {stamp.checkpoint.size} entries were there at {stamp.at.isoformat()}")
     return code
+
+
+def _sm2(vkey: str) -> Sm2Key:
+    try:
+        return Sm2Key.parse(vkey)
+    except ImportError as error:
+        raise Misconfigured("--sm2-key", NEEDS_SM) from error
+    except Malformed as error:
+        raise Misconfigured("--sm2-key", str(error)) from error
 
 
 def _kept(path: Path, key: VerifierKey) -> Checkpoint:
