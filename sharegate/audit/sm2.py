@@ -6,14 +6,13 @@ byte. Whoever does not know the key passes over it. Lines are checked here and m
 program that reaches a certified module. Needs the extra ``sm`` (gmalg).
 """
 
-from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from sharegate.audit.note import join_vkey, key_id_of, split_vkey
-from sharegate.audit.text import is_key_name
+from sharegate.audit.text import is_key_name, read_base64
 from sharegate.audit.verdict import Malformed
 
 # SPEC: 0xff [...] It is RECOMMENDED that this byte be followed by a longer identifier that is
@@ -80,10 +79,7 @@ class Sm2Key:
         lines = pem.strip().splitlines()
         if lines[:1] != ["-----BEGIN PUBLIC KEY-----"]:
             raise Malformed("not a public key in PEM")
-        try:
-            der = b64decode("".join(lines[1:-1]), validate=True)
-        except ValueError:
-            raise Malformed("not a public key in PEM") from None
+        der = read_base64("".join(lines[1:-1]))
         if not der.startswith(_SPKI):
             raise Malformed("not a public key of SM2")
         return cls(name, der.removeprefix(_SPKI))

@@ -9,8 +9,8 @@ import sharegate.audit
 
 # Of the standard library only what computes: no files, no sockets, no clock, no randomness.
 ALLOWED = {
-    "binascii", "collections", "cryptography", "dataclasses", "enum", "hashlib", "itertools",
-    "json", "re", "struct", "typing",
+    "binascii", "collections", "cryptography", "dataclasses", "enum", "gmalg", "hashlib",
+    "itertools", "json", "re", "struct", "typing",
 }  # fmt: skip
 TOUCHES_THE_WORLD = {"open", "input", "print", "exec", "eval", "__import__"}
 
