@@ -98,6 +98,10 @@ async def seal(settings: AuditLogSettings, directory: Path, sm2: Sm2Signer | Non
             note = await _newest(settings, reader)
             if note is None:
                 return 0
+            published, archived = sealer.published(), (await reader.archived())[0]
+            if (0 if published is None else published.size) < archived:
+                raise NotSealed(f"the first {archived} entries left for an archive: begin with its "
+                                f"files in {directory}")  # fmt: skip
             if sm2 is not None:
                 note = await asyncio.to_thread(_with_line, sm2, note, directory / CHECKPOINT)
             return await sealer.seal(note)

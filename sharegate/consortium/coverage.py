@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sharegate.audit.chain import follows
 from sharegate.audit.checkpoint import Checkpoint
@@ -220,8 +220,18 @@ class Coverage:
         return Covered(index, leaf, checkpoint, _OnePath(path))
 
 
+class Nodes(Protocol):
+    """What proofs are made from: `PostgresReader`, or a log's files."""
+
+    async def leaves(self, first: int, most: int) -> list[bytes]:
+        """At most `most` leaves in order, from index `first`."""
+
+    async def subtrees(self, ranges: Sequence[tuple[int, int, int]]) -> dict[Node, bytes]:
+        """Stored subtree hashes, for ranges of (level, first, after)."""
+
+
 async def prove(
-    reader: PostgresReader, index: int, size: int, root: bytes
+    reader: Nodes, index: int, size: int, root: bytes
 ) -> tuple[bytes, tuple[bytes, ...]]:
     """Prove an entry from what is stored: its leaf, and its inclusion path, both checked.
 
@@ -253,9 +263,7 @@ async def prove(
     return leaf, path
 
 
-async def read_nodes(
-    reader: PostgresReader, nodes: Sequence[Node]
-) -> tuple[Fetch, Mapping[int, bytes]]:
+async def read_nodes(reader: Nodes, nodes: Sequence[Node]) -> tuple[Fetch, Mapping[int, bytes]]:
     """Read what is needed to know complete subtrees, and the leaves among it by index.
 
     What is read is not judged; a subtree that is not stored is computed from what is below it.
@@ -284,9 +292,7 @@ async def read_nodes(
     return fetch, leaves
 
 
-async def _stored(
-    reader: PostgresReader, ranges: Sequence[tuple[int, int, int]]
-) -> dict[Node, bytes]:
+async def _stored(reader: Nodes, ranges: Sequence[tuple[int, int, int]]) -> dict[Node, bytes]:
     """Subtree hashes of levels that are stored. The newest ones are stored a moment late."""
     found = await reader.subtrees(ranges)
     for level, first, after in ranges:
@@ -305,7 +311,7 @@ async def _stored(
     return found
 
 
-async def computed(reader: PostgresReader, compute: Callable[[Fetch], T]) -> T:
+async def computed(reader: Nodes, compute: Callable[[Fetch], T]) -> T:
     """Compute something over the stored tree, as `proof.consistency_path` does: read, then compute.
 
     Raises:

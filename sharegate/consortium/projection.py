@@ -97,6 +97,9 @@ class ProjectionFollower:
         async with self._projection.turn() as turn:
             if turn is None:
                 return False
+            if turn.place.size < turn.archived:  # what it has not seen has left meanwhile
+                await turn.empty()
+                return True
             note = await turn.target(_REACH)
             if note is None:
                 if await turn.newest() < turn.place.size:

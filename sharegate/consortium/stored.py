@@ -8,7 +8,7 @@ from typing import Final
 
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
-from sharegate.audit.tree import Frontier, leaf_hash
+from sharegate.audit.tree import HASH_BYTES, Frontier, leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.consortium.coverage import STORED_LEVELS, Stretch, extend
 from sharegate.consortium.memory import LogState
@@ -18,6 +18,23 @@ from sharegate.record.reader import PostgresReader, Tail
 MOST: Final = 1024
 """Entries that are read back at once."""
 _FANOUT: Final = 256
+
+
+async def beginning(reader: PostgresReader) -> LogState:
+    """Where the entries begin that are in the database: at 0, or after those in archives.
+
+    It is what the database says; that it is true shows when what follows leads to a signed root.
+
+    Raises:
+        LogDiverged: It cannot be true.
+        Broken: The database gives no answer.
+    """
+    size, last, edge = await reader.archived()
+    try:
+        at = range(0, len(edge), HASH_BYTES)
+        return LogState(Frontier(size, tuple(edge[n : n + HASH_BYTES] for n in at)), last)
+    except ValueError as error:
+        raise LogDiverged(f"the tree of {size} archived entries is damaged") from error
 
 
 class StoredLog:
@@ -107,9 +124,14 @@ class StoredLog:
     async def stretch(self, state: LogState, checkpoint: Checkpoint) -> Stretch:
         """The entries up to a checkpoint, read back a part at a time; at least the last part.
 
+        Whoever knows nothing yet begins with the first that is there. Whoever knows something, but
+        less than what left since, cannot tell whether it is this log.
+
         Raises:
             LogDiverged: They are not what it was signed over.
         """
+        if not state.frontier.size:
+            state = await beginning(self._reader)
         while True:
             size = state.frontier.size
             leaves = await self._reader.leaves(size, min(MOST, checkpoint.size - size))

@@ -28,6 +28,7 @@ class ActKind(StrEnum):
     REQUEST = "request"  # this department is about to ask another one's gateway
     RECEIVED = "received"  # what came of that
     ERASE = "erase"  # a detail is about to be erased by whose data it is of
+    ARCHIVE = "archive"  # old entries are about to leave the database for an archive
 
 
 class Act(Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sharegate.record.detail import unseal
 from sharegate.record.entry import Label, b64, commit, unb64
-from sharegate.record.suite import SUITES
+from sharegate.record.suite import SUITES, Suite
 
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -36,12 +36,8 @@ def open_detail(
     """
     if wrapped is None:
         raise ValueError("the detail was erased")
+    suite = require_sealed(core, entry_id, sealed)
     said = _map(core.get("detail"))
-    suite = SUITES.get(str(said.get("algorithm")))
-    if suite is None:
-        raise ValueError("the detail is sealed with an algorithm that is not known here")
-    if said.get("ciphertext") != b64(suite.digest(sealed)) or core.get("id") != b64(entry_id):
-        raise ValueError("the sealed detail is not the entry's")
     try:
         opened = unseal(key, suite=suite, exchange_id=entry_id, ciphertext=sealed, wrapped=wrapped)
     except msgspec.MsgspecError as error:
@@ -52,6 +48,21 @@ def open_detail(
     if "body" in opened:
         _check_exchange(core, opened, salts)
     return opened
+
+
+def require_sealed(core: Mapping[str, object], entry_id: bytes, sealed: bytes) -> Suite:
+    """Check that a detail is the one that an entry names; give what it is sealed with.
+
+    Raises:
+        ValueError: It is not, or is sealed with what is not known here.
+    """
+    said = _map(core.get("detail"))
+    suite = SUITES.get(str(said.get("algorithm")))
+    if suite is None:
+        raise ValueError("the detail is sealed with an algorithm that is not known here")
+    if said.get("ciphertext") != b64(suite.digest(sealed)) or core.get("id") != b64(entry_id):
+        raise ValueError("the sealed detail is not the entry's")
+    return suite
 
 
 def _check_exchange(

@@ -13,12 +13,12 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from sharegate.audit.tree import HASH_BYTES
 from sharegate.record.projection import SearchRow
 
 _COLUMNS: Final = SearchRow.__struct_fields__
 _PLACE: Final = """
-    select size, last, frontier, note from sharegate.search_place for update skip locked
+    select p.size, p.last, p.frontier, p.note, h.archived
+      from sharegate.search_place p, sharegate.head h for update of p skip locked
 """
 # The furthest checkpoint within reach; where there is none, the next one after it.
 _TARGET: Final = """
@@ -35,7 +35,11 @@ _ENTRIES: Final = """
 _MOVE: Final = "update sharegate.search_place set size = $1, last = $2, frontier = $3, note = $4"
 _EMPTY: Final = "truncate sharegate.search_entry, sharegate.search_person"
 _SECONDS: Final = 30
-_NOWHERE: Final = (0, bytes(HASH_BYTES), b"", None)
+_BEGIN: Final = """
+    update sharegate.search_place p set size = h.archived, last = h.archived_last,
+           frontier = h.archived_frontier, note = null
+      from sharegate.head h
+"""
 
 
 class Place(Struct, frozen=True, gc=False):
@@ -44,7 +48,7 @@ class Place(Struct, frozen=True, gc=False):
     Attributes:
         last: The leaf hash of the last entry in it.
         frontier: The tree's growing edge, 32 bytes each.
-        note: The checkpoint that signed it, or None at size 0.
+        note: The checkpoint that signed it, or None where it begins.
     """
 
     size: int
@@ -56,8 +60,12 @@ class Place(Struct, frozen=True, gc=False):
 class Turn:
     """One transaction over the projection; nobody else fills it meanwhile."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", place: Place) -> None:
+    def __init__(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", place: Place, archived: int
+    ) -> None:
         self.place = place
+        self.archived = archived
+        """How many of the first entries are not there any more."""
         self._connection = connection
 
     async def target(self, most: int) -> bytes | None:
@@ -97,9 +105,9 @@ class Turn:
         await self._connection.execute(_MOVE, *msgspec.structs.astuple(place))
 
     async def empty(self) -> None:
-        """Take everything out and begin at the log's beginning."""
+        """Take everything out and begin with the first entry that is not archived."""
         await self._connection.execute(_EMPTY)
-        await self._connection.execute(_MOVE, *_NOWHERE)
+        await self._connection.execute(_BEGIN)
 
 
 class PostgresProjection:
@@ -132,7 +140,7 @@ class PostgresProjection:
             transaction = self._connection.transaction()
             await transaction.start()
             row = await self._connection.fetchrow(_PLACE)
-            yield None if row is None else Turn(self._connection, Place(*row))
+            yield None if row is None else Turn(self._connection, Place(*row[:4]), row["archived"])
             await transaction.commit()
         except BaseException:
             # Cut off, which rolls back: a rollback that failed would hide why it came to this.

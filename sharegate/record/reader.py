@@ -12,7 +12,10 @@ import asyncpg
 
 from sharegate.audit.tree import Node
 
-_LEAVES: Final = "select leaf from sharegate.entry where seq >= $1 order by seq limit $2"
+_LEAVES: Final = """
+    select seq, leaf from sharegate.entry where seq >= $1 and seq < $1 + $2::bigint order by seq
+"""
+_ARCHIVED: Final = "select archived, archived_last, archived_frontier from sharegate.head"
 _TAIL: Final = """
     select h.size, h.last, (select s.fence from sharegate.signing s) as fence, e.leaf
       from sharegate.head h
@@ -97,8 +100,14 @@ class PostgresReader:
         return row[0]["origin"], row[0]["size"], row[0]["last"]
 
     async def leaves(self, first: int, most: int) -> list[bytes]:
-        """At most `most` leaves in order, from index `first`."""
-        return [row["leaf"] for row in await self._ask(_LEAVES, first, most)]
+        """At most `most` leaves in order, from index `first`; none where that one is archived."""
+        rows = await self._ask(_LEAVES, first, most)
+        return [row["leaf"] for row in rows] if rows and rows[0]["seq"] == first else []
+
+    async def archived(self) -> tuple[int, bytes, bytes]:
+        """How many entries archives alone have, the last one's leaf hash, and the tree there."""
+        row = (await self._ask(_ARCHIVED))[0]
+        return row["archived"], row["archived_last"], row["archived_frontier"]
 
     async def tail(self, first: int, most: int) -> Tail:
         """The log's end, from index `first`: at most `most` leaves."""

@@ -24,7 +24,7 @@ def aged(office):
     """The office four years later: by the function's clock, which is all that is changed."""
     dsn = office.server.dsn(office.audit_database)
     body = on_a_thread(
-        ask(dsn, "select pg_get_functiondef('sharegate.erasable'::regproc) as said")
+        ask(dsn, "select pg_get_functiondef('sharegate.retained'::regproc) as said")
     )[0]["said"]
     later = body.replace("> now()", "> now() + interval '4 years'")
     assert later != body

@@ -70,6 +70,26 @@ async def test_rebuilt_it_is_what_it_was(place):
         assert await place.rows() == whole
 
 
+@pytest.mark.parametrize("before", [0, 100, 256, 300, 400])
+async def test_entries_that_left_are_not_found_and_the_rest_is(place, before):
+    """However far it was filled by then, and however often it is made anew."""
+    await filled(place, 400, 100, 256, 300)
+    async with follower(place) as following:
+        if before:
+            await place.database.ask("delete from sharegate.checkpoint where size > $1", before)
+            assert await following.catch_up() == before
+        if 0 < before < 400:
+            await place.sign(400)
+        await place.database.archive(256)
+        assert await following.catch_up() == 400
+        assert await place.projected() == list(range(256, 400))
+        whole = await place.rows()
+        await following.rebuild()
+        assert await following.catch_up() == 400
+        assert await place.rows() == whole
+    assert await place.database.ask("select from sharegate.search_person where seq < 256") == []
+
+
 async def test_filled_bit_by_bit_it_is_what_it_is_at_once(place, monkeypatch):
     await filled(place, 40, 1, 2, 17, 18)
     async with follower(place) as following:

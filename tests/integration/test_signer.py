@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 from dataclasses import dataclass
 
 import asyncpg
@@ -12,8 +13,8 @@ from sharegate.audit.chain import encode_leaf
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint, sign
 from sharegate.audit.note import SignerKey
 from sharegate.audit.proof import verify_inclusion
-from sharegate.audit.tree import Frontier, leaf_hash
-from sharegate.consortium.coverage import Coverage
+from sharegate.audit.tree import Frontier, leaf_hash, range_root
+from sharegate.consortium.coverage import Coverage, computed
 from sharegate.consortium.memory import SignerMemory
 from sharegate.consortium.signer import Signer
 from sharegate.errors import AuditLogUnavailable, LogDiverged, Unavailable
@@ -313,6 +314,49 @@ async def test_of_two_hosts_one_signs_and_the_other_follows_from_the_beginning(p
 
         await until(remembers)
     assert not [seen for seen in second.seen if isinstance(seen, Signed)]
+
+
+async def test_what_is_left_when_the_oldest_entries_went_is_followed_and_proven(place):
+    await filled(place, 700)
+
+    async def stored():
+        (row,) = await place.database.ask("select count(*) from sharegate.subtree where level = 8")
+        return row[0] == 2
+
+    async with place.member() as first:
+        await until(stored)
+        gone = await place.database.archive(512)
+        assert len(await place.database.leaves()) == 700 - 512
+        async with place.member(path=elsewhere(place)) as second:
+            await second.usable()
+            made = [*await first.record(b"a", b"b"), *await second.record(b"c")]
+            leaves = [*gone, *await place.database.leaves()]
+            for member in (first, second):
+                made += [await member.coverage.covered(index) for index in (512, 600, 699)]
+            for covered in made:
+                proven(covered, leaves)
+            with pytest.raises(AuditLogUnavailable):
+                await second.coverage.covered(300)
+            second.coverage.require_usable()
+        tree = Frontier.empty().extend([leaf_hash(leaf) for leaf in leaves[:512]])
+        assert await computed(first.reader, lambda each: range_root(0, 512, each)) == tree.root()
+        # Where a witness fell that far behind, no root is made up from other leaves.
+        with pytest.raises(AuditLogUnavailable):
+            await computed(first.reader, lambda each: range_root(0, 300, each))
+    async with place.member() as again:
+        proven(await again.coverage.covered(699), leaves)
+
+
+async def test_who_knows_less_than_what_went_does_not_go_on(place):
+    """It could be another log: what lies between is not there to tell."""
+    await filled(place, 300)
+    shutil.copy(place.path, elsewhere(place))
+    await filled(place, 400)
+    await place.database.archive(512)
+    await place.database.ask("update sharegate.signing set until = '-infinity'")
+    with pytest.raises(LogDiverged):
+        async with place.member(path=elsewhere(place)):
+            pass
 
 
 async def test_a_host_takes_over_from_another_that_stops_and_gives_back(place):

@@ -71,9 +71,11 @@ def acting_arguments(parser: argparse.ArgumentParser, role: Role) -> None:
                         help="the case number that it serves")  # fmt: skip
 
 
-def index_argument(parser: argparse.ArgumentParser) -> None:
+def index_argument(
+    parser: argparse.ArgumentParser, what: str = "its place in the log, from 0"
+) -> None:
     """Add the argument that names one entry."""
-    parser.add_argument("index", type=_index, metavar="INDEX", help="its place in the log, from 0")
+    parser.add_argument("index", type=_index, metavar="INDEX", help=what)
 
 
 def load_actor(registry: Registry, chosen: argparse.Namespace, role: Role, now: int) -> Actor:

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from sharegate.cli.audit.acting import Actor, Intent, acting_arguments, load_act
 from sharegate.cli.audit.plain import as_json, given_moment, given_text, moment, plain
 from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
+from sharegate.consortium.stored import beginning
 from sharegate.errors import LogDiverged
 from sharegate.in_force import load_members
 from sharegate.model.act import ActKind
@@ -44,10 +46,23 @@ def add_to(acts: Verbs) -> None:
     act.set_defaults(run=_run)
 
 
-async def relied(
-    settings: Settings, auditor: Actor, chosen: argparse.Namespace
-) -> tuple[int, list[tuple[int, Mapping[str, object]]]]:
-    """Write the reading down, then read the whole log; give its entry's place, and what was found.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was answered on a key's word.
+
+    Attributes:
+        told: The place of the entry that says it was read.
+        archived: How many of the first entries were not read, since archives alone have them.
+        rows: Places and cores, in order.
+    """
+
+    told: int
+    archived: int
+    rows: list[tuple[int, Mapping[str, object]]]
+
+
+async def relied(settings: Settings, auditor: Actor, chosen: argparse.Namespace) -> Found:
+    """Write the reading down, then read the whole log that is in the database.
 
     Raises:
         AuditLogUnavailable: It could not be written down, so nothing was read.
@@ -66,9 +81,11 @@ async def relied(
         audit_log_logins(settings.audit_log) as (_, read_dsn),
     ):
         told = await write_down(recorder, auditor, intent)
-        reader, verifier = PostgresReader(read_dsn), Verifier()
+        reader = PostgresReader(read_dsn)
         found: list[tuple[int, Mapping[str, object]]] = []
         try:
+            start = await beginning(reader)
+            verifier = Verifier((), start.frontier, start.last)
             while leaves := await reader.leaves(verifier.frontier.size, _AT_ONCE):
                 first = verifier.frontier.size
                 if (fault := verifier.feed(leaves)) is not None:
@@ -78,7 +95,7 @@ async def relied(
             raise LogUnreadable(f"the audit log cannot be read: {type(error).__name__}") from error
         finally:
             await reader.close()
-    return told.index, found
+    return Found(told.index, start.frontier.size, found)
 
 
 def _among(
@@ -112,15 +129,17 @@ def _run(chosen: argparse.Namespace) -> int:
     settings = load_settings(chosen.config)
     now = time.time_ns() // 1_000_000
     auditor = load_actor(load_members(settings), chosen, Role.AUDIT, now)
-    told, found = asyncio.run(relied(settings, auditor, chosen))
+    found = asyncio.run(relied(settings, auditor, chosen))
     if chosen.json:
-        rows = [{"index": index, "core": core} for index, core in found]
-        print(as_json({"entry": told, "rows": rows}))
+        rows = [{"index": index, "core": core} for index, core in found.rows]
+        print(as_json({"entry": found.told, "archived": found.archived, "rows": rows}))
         return 0
-    print(f"this reading is entry {told}; every entry before it was read and hashed again")
-    for index, core in found:
+    since = f" from {found.archived} on (archives have those before)" if found.archived else ""
+    print(f"this reading is entry {found.told}; every entry before it{since} was read and hashed "
+          "again")  # fmt: skip
+    for index, core in found.rows:
         print(_line(index, core))
-    print(f"{len(found)} answered on the word of {plain(_wanted(chosen)[1])} since "
+    print(f"{len(found.rows)} answered on the word of {plain(_wanted(chosen)[1])} since "
           f"{moment(chosen.since)}")  # fmt: skip
     return 0
 

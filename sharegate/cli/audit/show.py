@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from sharegate.app import load_signing_key, projection_logins, recording
 from sharegate.audit.chain import parse_leaf
-from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
+from sharegate.audit.checkpoint import Checkpoint
 from sharegate.audit.note import VerifierKey
-from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.audit.verdict import Malformed
 from sharegate.cli.audit.acting import (
     Actor,
     Intent,
@@ -25,26 +25,20 @@ from sharegate.cli.audit.acting import (
     write_down,
 )
 from sharegate.cli.audit.plain import as_json, moment, outline, plain
+from sharegate.cli.audit.source import Database, InFiles, NotShown, Source
 from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
-from sharegate.consortium.coverage import prove
-from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
+from sharegate.consortium.coverage import Nodes, prove
+from sharegate.errors import Misconfigured
 from sharegate.in_force import load_members
 from sharegate.model.act import ActKind, Fact
 from sharegate.model.party import Role
 from sharegate.private_keys import load_x25519
 from sharegate.record.entry import read_core, unb64
 from sharegate.record.opening import open_detail
-from sharegate.record.reader import Broken, PostgresReader
-from sharegate.record.search import PostgresSearch, Stored
+from sharegate.record.reader import Broken
+from sharegate.record.search import Stored
 from sharegate.settings import Settings, load_settings
-
-_TRIES = 20
-_PAUSE_SECONDS = 0.25
-
-
-class NotShown(ShareGateError):
-    """There is no such entry, or it is not what was signed, or it does not open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +70,10 @@ def add_to(acts: Verbs) -> None:
     act.add_argument("--open", action="store_true", help="unseal the detail too")
     act.add_argument("--office-key", type=Path, metavar="FILE",
                      help="the audit office's private key (X25519, PEM); with --open")  # fmt: skip
+    act.add_argument("--files", type=Path, metavar="DIR", help="read the log's files instead of "
+                     "the database, with --details")  # fmt: skip
+    act.add_argument("--details", type=Path, metavar="DIR", help="what `audit archive` wrote "
+                     "beside them")  # fmt: skip
     act.set_defaults(run=_run)
 
 
@@ -86,8 +84,17 @@ async def show(
     index: int,
     matter: str,
     office_key: X25519PrivateKey | None,
+    archive: Source | None = None,
 ) -> Shown:
     """Write the reading down, then prove the entry and, with a key, open its detail.
+
+    Args:
+        settings: Which log.
+        auditor: Who reads.
+        index: Which entry.
+        matter: What for.
+        office_key: Opens its detail.
+        archive: Where it is read; absent: in the database.
 
     Raises:
         AuditLogUnavailable: It could not be written down or proven; nothing is shown.
@@ -95,6 +102,7 @@ async def show(
         LogUnreadable: The database gives no answer.
         Misconfigured: There is no login for auditors.
         NotShown: There is no such entry, or it is not what was signed, or it does not open.
+        NotWhole: The archive is not that of its log.
     """
     async with (
         recording(settings, lambda _: None) as recorder,
@@ -104,17 +112,17 @@ async def show(
             raise Misconfigured("projection.search_dsn", "is needed to read entries")
         facts: dict[str, Fact] = {"reads": "entry", "entry": index, "opens": office_key is not None}
         covered = await write_down(recorder, auditor, Intent(ActKind.AUDIT_READ, matter, facts, {}))
-        reader, beside = PostgresReader(dsn), PostgresSearch(dsn)
+        key = VerifierKey.parse(load_signing_key(settings.audit_log).vkey)
+        source = archive or Database(dsn)
         try:
-            checkpoint = await _checkpoint_over(settings, reader, index)
-            leaf, _ = await prove(reader, index, checkpoint.size, checkpoint.root)
-            stored = await beside.entry(index)
-            gone = None if stored is None else await _gone(reader, checkpoint, index, stored)
+            checkpoint = await source.checkpoint(key, index)
+            leaf, _ = await prove(source.nodes, index, checkpoint.size, checkpoint.root)
+            stored = await source.entry(index)
+            gone = None if stored is None else await _gone(source.nodes, checkpoint, index, stored)
         except Broken as error:
             raise LogUnreadable(f"the audit log gives no answer: {type(error).__name__}") from error
         finally:
-            await reader.close()
-            await beside.close()
+            await source.close()
     try:
         core = read_core(parse_leaf(leaf).core)
         detail = None
@@ -125,9 +133,7 @@ async def show(
     return Shown(index, parse_leaf(covered.leaf).seq, checkpoint, core, detail, gone)
 
 
-async def _gone(
-    reader: PostgresReader, checkpoint: Checkpoint, index: int, stored: Stored
-) -> str | None:
+async def _gone(reader: Nodes, checkpoint: Checkpoint, index: int, stored: Stored) -> str | None:
     """What became of a detail that cannot be opened any more, as far as the log proves it."""
     if stored.wrapped is not None:
         return None
@@ -143,25 +149,6 @@ async def _gone(
         ):
             return f"erased by {core['by']}, as entry {told} says: {facts['legal_basis']}"
     return "gone, and no entry says why"
-
-
-async def _checkpoint_over(settings: Settings, reader: PostgresReader, index: int) -> Checkpoint:
-    """The newest checkpoint kept; waits a little for one that covers the entry."""
-    key = VerifierKey.parse(load_signing_key(settings.audit_log).vkey)
-    size = (await reader.head())[1]
-    if index >= size:
-        raise NotShown(f"the log has {size} entries, the last of them {size - 1}")
-    for _ in range(_TRIES):
-        note = await reader.checkpoint()
-        if note is not None:
-            try:
-                checkpoint = open_checkpoint(note, [key], key.name)
-            except (Malformed, Unproven) as error:
-                raise LogDiverged(f"a stored checkpoint is not this log's: {error}") from error
-            if index < checkpoint.size:
-                return checkpoint
-        await asyncio.sleep(_PAUSE_SECONDS)
-    raise NotShown(f"no kept checkpoint covers entry {index} yet")
 
 
 def _opened(
@@ -192,13 +179,18 @@ def _readable(body: bytes) -> object:
 def _run(chosen: argparse.Namespace) -> int:
     if chosen.open != (chosen.office_key is not None):
         raise Misconfigured("--open", "and --office-key go together")
+    if (chosen.files is None) != (chosen.details is None):
+        raise Misconfigured("--files", "and --details go together")
     settings = load_settings(chosen.config)
     now = time.time_ns() // 1_000_000
     auditor = load_actor(load_members(settings), chosen, Role.AUDIT, now)
     office_key = None if chosen.office_key is None else load_x25519(chosen.office_key)
-    shown = asyncio.run(
-        show(settings, auditor, index=chosen.index, matter=chosen.matter, office_key=office_key)
-    )
+    archive = None
+    if chosen.files is not None:
+        key = VerifierKey.parse(load_signing_key(settings.audit_log).vkey)
+        archive = InFiles(chosen.files, chosen.details, key)
+    what = {"index": chosen.index, "matter": chosen.matter, "office_key": office_key}
+    shown = asyncio.run(show(settings, auditor, **what, archive=archive))
     print(as_json(_as_map(shown)) if chosen.json else "\n".join(_lines(shown)))
     return 0
 

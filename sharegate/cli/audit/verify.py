@@ -18,16 +18,18 @@ from sharegate.cli.audit.sealed import Files, NotRight, verify_files
 from sharegate.cli.keys import NEEDS_SM
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.verify import load_log_key
+from sharegate.consortium.archive import Archive
 from sharegate.consortium.memory import LogState, SignerMemory
 from sharegate.consortium.signed_log import MEMORY_FILE
 from sharegate.consortium.stamps import read_roots, read_stamps
+from sharegate.consortium.stored import beginning
 from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
 
 _AT_ONCE: Final = 4096
 _ONLY_CONFIG: Final = ("resume",)
-_ONLY_FILES: Final = ("log_key", "quorum", "kept", "stamp_roots", "sm2_key")
+_ONLY_FILES: Final = ("log_key", "quorum", "kept", "stamp_roots", "sm2_key", "details")
 
 
 class LogUnreadable(ShareGateError):
@@ -57,18 +59,25 @@ def add_to(acts: Verbs) -> None:
                      "stamping authorities (PEM): every stamp must hold; with DIR")  # fmt: skip
     act.add_argument("--sm2-key", metavar="KEY", help="an SM2 verifier key: its line must stand "
                      "under the checkpoint too; with DIR")  # fmt: skip
+    act.add_argument("--details", type=Path, metavar="DETAILS", help="what `audit archive` wrote "
+                     "beside them: held against the entries; with DIR")  # fmt: skip
     act.add_argument("--processes", type=int, choices=range(1, 65), default=2,
                      metavar="N", help="hash with so many at once, 1 to 64; with DIR")  # fmt: skip
     act.set_defaults(run=_run)
 
 
-async def verify_log(settings: AuditLogSettings, resume: Path | None = None) -> Fault | int:
+async def verify_log(
+    settings: AuditLogSettings,
+    resume: Path | None = None,
+    archived: Callable[[int], None] = lambda _: None,
+) -> Fault | int:
     """Read every entry and hold it against the chain, the checkpoints and the signer's memory.
 
     Args:
         settings: Which log.
         resume: Where it is remembered how far the log was found right; it is read on from there,
             and a run that was broken off goes on. Absent: from the beginning.
+        archived: Told how many of the first entries are not there, but in archives.
 
     Returns:
         The first fault, or how many entries are right.
@@ -83,25 +92,47 @@ async def verify_log(settings: AuditLogSettings, resume: Path | None = None) -> 
     """
     async with audit_log_logins(settings) as (_, read_dsn):
         reader = PostgresReader(read_dsn)
-        if resume is None:
-            return await _verify(settings, reader, LogState.empty(), lambda _: None)
-        memory = SignerMemory(resume, settings.origin)
+        try:
+            first = await beginning(reader)
+            archived(first.frontier.size)
+            if resume is None:
+                return await _verify(settings, reader, first, lambda _: None)
+            return await _verify_on(settings, reader, first, resume)
+        except Broken as error:
+            detail = f"the audit log cannot be read: {type(error).__name__}"
+            raise LogUnreadable(detail) from error
+        finally:
+            await reader.close()
 
-        def remember(state: LogState) -> None:
-            try:
-                memory.remember(state)
-            except OSError as error:
-                raise Misconfigured(str(resume), error.strerror or "cannot be written") from error
 
+async def _verify_on(
+    settings: AuditLogSettings, reader: PostgresReader, first: LogState, resume: Path
+) -> Fault | int:
+    """Go on from where the file says that all was right, or from the first entry that is there."""
+    memory = SignerMemory(resume, settings.origin)
+
+    def remember(state: LogState) -> None:
+        try:
+            memory.remember(state)
+        except OSError as error:
+            raise _unusable(resume, error) from error
+
+    try:
         try:
             if not memory.seize():
                 raise Misconfigured(str(resume), "is used by another run")
-            start = memory.recall() or LogState.empty()
-            return await _verify(settings, reader, start, remember)
+            start = memory.recall() or first
         except OSError as error:
-            raise Misconfigured(str(resume), error.strerror or "cannot be used") from error
-        finally:
-            memory.release()
+            raise _unusable(resume, error) from error
+        if start.frontier.size < first.frontier.size:
+            start = first
+        return await _verify(settings, reader, start, remember)
+    finally:
+        memory.release()
+
+
+def _unusable(file: Path, error: OSError) -> Misconfigured:
+    return Misconfigured(str(file), error.strerror or "cannot be used")
 
 
 async def _verify(
@@ -136,10 +167,6 @@ async def _verify(
         return _verdict(verifier, gone)
     except (Malformed, Unproven) as error:
         raise LogDiverged(str(error)) from error
-    except Broken as error:
-        raise LogUnreadable(f"the audit log cannot be read: {type(error).__name__}") from error
-    finally:
-        await reader.close()
 
 
 def _verdict(verifier: Verifier, gone: Sequence[int]) -> Fault | int:
@@ -164,7 +191,9 @@ def _run(chosen: argparse.Namespace) -> int:
             raise Misconfigured(f"--{option.replace('_', '-')}", "does not go with this")
     if chosen.files is None:
         settings = load_settings(chosen.config).audit_log
-        return _told(settings.origin, asyncio.run(verify_log(settings, chosen.resume)))
+        return _told(
+            settings.origin, asyncio.run(verify_log(settings, chosen.resume, _say_archived))
+        )
     if chosen.log_key is None:
         raise Misconfigured("--log-key", "is needed with DIR")
     key = load_log_key(chosen.log_key, chosen.files)
@@ -174,7 +203,13 @@ def _run(chosen: argparse.Namespace) -> int:
     kept = [*(_kept(path, key) for path in chosen.kept), *(stamp.checkpoint for stamp in stamps)]
     sm2 = None if chosen.sm2_key is None else _sm2(chosen.sm2_key)
     files = Files(chosen.files, key, chosen.quorum, tuple(kept), sm2)
-    code = _told(key.name, verify_files(files, _progress, chosen.processes))
+    found = verify_files(files, _progress, chosen.processes)
+    code = _told(key.name, found)
+    if code == 0 and chosen.details is not None:
+        assert isinstance(found, int)
+        archive = Archive(chosen.files, chosen.details, found)
+        archive.hold(archive.count())
+        print(f"details    of the first {archive.count()} entries are theirs")
     for stamp in stamps if code == 0 else []:
         print(f"stamped    {stamp.checkpoint.size} entries were there at {stamp.at.isoformat()}")
     return code
@@ -196,6 +231,11 @@ def _kept(path: Path, key: VerifierKey) -> Checkpoint:
         raise NotRight(f"{path}: {error.strerror}") from error
     except (Malformed, Unproven) as error:
         raise NotRight(f"{path}: {error}") from error
+
+
+def _say_archived(count: int) -> None:
+    if count:
+        print(f"archived   the first {count} entries: verify their files")
 
 
 def _told(origin: str, found: Fault | int) -> int:

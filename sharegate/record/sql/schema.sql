@@ -9,7 +9,7 @@
 --   sharegate_read     may read
 --   sharegate_project  may read leaves and their tokens, and fill the projection
 --   sharegate_audit    may read the log and the projection, and hold details
---   sharegate_erase    may read the log, and erase details
+--   sharegate_erase    may read the log, erase details, and remove what stands in an archive
 --   sharegate_migrate  owns the schema and all in it, so the functions run with its rights and
 --                      not a superuser's; used by `sharegate migrate` and by nothing that serves
 
@@ -31,7 +31,12 @@ create table sharegate.head (
     -- A request signed before this moment is refused: whether it is a replay is forgotten.
     remembers_from bigint  not null default 0,                    -- milliseconds of Unix time
     -- Where a standby must have every entry too: refuse to append while none is demanded.
-    standby        boolean not null default false
+    standby        boolean not null default false,
+    -- Entries before this one stand in archives alone; the tree and the chain there, to go on from.
+    archived          bigint not null default 0 check (archived >= 0),
+    archived_last     bytea  not null default decode(repeat('00', 32), 'hex')
+        check (length(archived_last) = 32),
+    archived_frontier bytea  not null default ''                  -- 32 bytes each
 );
 
 create table sharegate.entry (
@@ -79,7 +84,8 @@ create table sharegate.subtree (
 );
 
 -- Prevents accidents. A superuser walks past it; that is what signatures and witnesses are for.
--- What may change is one thing: what opens and finds a detail goes, and nothing comes in its place.
+-- What may change is two things: what opens and finds a detail goes, and nothing comes in its
+-- place; and an entry goes that stands in an archive.
 create function sharegate.append_only() returns trigger
 language plpgsql as $$
 begin
@@ -88,6 +94,10 @@ begin
            and (new.seq, new.exchange_id, new.leaf, new.sealed)
              = (old.seq, old.exchange_id, old.leaf, old.sealed) then
             return new;
+        end if;
+    elsif tg_op = 'DELETE' then
+        if old.seq < (select h.archived from sharegate.head h) then
+            return old;
         end if;
     end if;
     raise exception 'the audit log only grows' using errcode = 'SG009';
@@ -565,17 +575,22 @@ language sql stable as $$
       from sharegate.entry e where e.seq = told
 $$;
 
--- Whether a detail may be erased: 'erasable', or 'unknown', 'erased', 'held' or 'retained'. Kept it
--- is for 184 days, and where that is what its entry says or anything else unknown, for 3 years.
+-- Whether an entry must be kept where it is, by what its core says: for 184 days where that is what
+-- it says, else for 3 years.
+create function sharegate.retained(core jsonb) returns boolean
+language sql stable as $$
+    select to_timestamp((core ->> 'time')::bigint / 1000.0)
+           + case core -> 'detail' ->> 'retention' when 'ordinary-184d' then interval '184 days'
+                                                   else interval '3 years' end > now()
+$$;
+
+-- Whether a detail may be erased: 'erasable', or 'unknown', 'erased', 'held' or 'retained'.
 create function sharegate.erasable(target bigint) returns text
 language sql stable security definer set search_path = '' as $$
     select coalesce(min(case
         when e.wrapped is null then 'erased'
         when exists (select from sharegate.legal_hold h where h.seq = target) then 'held'
-        when to_timestamp((e.core ->> 'time')::bigint / 1000.0)
-             + case e.core -> 'detail' ->> 'retention' when 'ordinary-184d' then interval '184 days'
-                                                       else interval '3 years' end > now()
-            then 'retained'
+        when sharegate.retained(e.core) then 'retained'
         else 'erasable'
     end), 'unknown')
       from (select seq, wrapped, convert_from(substring(leaf from 45), 'UTF8')::jsonb as core
@@ -633,10 +648,75 @@ language sql stable security definer set search_path = '' as $$
      order by e.seq
 $$;
 
+-- Whether everything before an entry may leave for an archive: 'archivable', or 'unknown', 'archived',
+-- 'held', 'retained', or 'unproven' where a later proof would need what is to go.
+create function sharegate.archivable(target bigint) returns text
+language sql stable security definer set search_path = '' as $$
+    select case
+        when target % 256 <> 0 or target > h.size
+             or not exists (select from sharegate.checkpoint c where c.size >= target) then 'unknown'
+        when target <= h.archived then 'archived'
+        when exists (select from sharegate.legal_hold l where l.seq < target) then 'held'
+        when exists (select from sharegate.entry e where e.seq < target
+                        and sharegate.retained(convert_from(substring(e.leaf from 45), 'UTF8')::jsonb))
+            then 'retained'
+        when (select count(*) from sharegate.subtree s where s.level = 8 and s.n < target / 256)
+             < target / 256 then 'unproven'
+        else 'archivable'
+    end
+      from sharegate.head h
+$$;
+
+-- Say that everything before an entry stands in an archive, as the entry at `told` said first.
+create function sharegate.archive(target bigint, told bigint, last bytea, frontier bytea) returns text
+language plpgsql security definer set search_path = '' as $$
+declare
+    state text := sharegate.archivable(target);
+begin
+    if state = 'archivable' and not exists (
+        select from sharegate.entry e where e.seq = archive.told
+           and convert_from(substring(e.leaf from 45), 'UTF8')::jsonb
+               @> jsonb_build_object('kind', 'archive', 'facts', jsonb_build_object('to', target))
+    ) then
+        state := 'untold';
+    end if;
+    if state = 'archivable' then
+        update sharegate.head
+           set archived = target, archived_last = archive.last, archived_frontier = archive.frontier;
+    end if;
+    return state;
+end
+$$;
+
+-- Remove so many of the entries that stand in an archive, and what finds them; 0 once all are gone.
+create function sharegate.detach(most int) returns int
+language plpgsql security definer set search_path = '' as $$
+declare
+    seqs bigint[];
+begin
+    select array_agg(e.seq) into seqs from (
+        select seq from sharegate.entry
+         where seq < (select archived from sharegate.head) order by seq limit most
+    ) e;
+    if seqs is null then  -- people last, and at once: they are not in the order of the log
+        delete from sharegate.search_person p where p.seq < (select archived from sharegate.head);
+        return 0;
+    end if;
+    delete from sharegate.search_entry s where s.seq = any (seqs);
+    delete from sharegate.erasure g where g.seq = any (seqs);
+    delete from sharegate.entry e where e.seq = any (seqs);
+    return cardinality(seqs);
+end
+$$;
+
 revoke all on function sharegate.says, sharegate.erasable, sharegate.erase, sharegate.hold,
     sharegate.vanished from public;
 grant usage on schema sharegate to sharegate_erase;
+revoke all on function sharegate.retained, sharegate.archivable, sharegate.archive, sharegate.detach
+    from public;
 grant execute on function sharegate.erasable, sharegate.erase to sharegate_erase;
+grant execute on function sharegate.archivable, sharegate.archive, sharegate.detach to sharegate_erase;
+grant select (archived, archived_last, archived_frontier) on sharegate.head to sharegate_project;
 grant execute on function sharegate.erasable, sharegate.hold to sharegate_audit;
 grant execute on function sharegate.vanished to sharegate_read;
 grant select on sharegate.head, sharegate.entry, sharegate.checkpoint, sharegate.subtree,
