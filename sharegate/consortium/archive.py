@@ -162,11 +162,14 @@ class Archive:
             require_sealed(read_core(parse_leaf(row.leaf).core), row.entry_id, row.sealed)
         except (Malformed, ValueError) as error:
             raise NotWhole(f"entry {index}: {error}") from error
-        if row.wrapped is None and not self._says_erased(row.erased_by, index):
+        told = row.erased_by
+        if row.wrapped is None and told is not None and told >= self._size:
+            raise NotWhole(f"entry {index}: erased, as entry {told} says; the files end before")
+        if row.wrapped is None and not self._says_erased(told, index):
             raise NotWhole(f"entry {index}: its detail is gone, and no entry says why")
 
     def _says_erased(self, told: int | None, index: int) -> bool:
-        if told is None or not 0 <= told < self._size:
+        if told is None or told < 0:
             return False
         leaf = self.leaves(told // WIDTH)[told % WIDTH]
         core = read_core(parse_leaf(leaf).core)

@@ -14,7 +14,7 @@ from sharegate.record.search import Stored
 
 _SECONDS: Final = 600  # every core that is to go is read
 _ARCHIVABLE: Final = "select sharegate.archivable($1)"
-_ARCHIVE: Final = "select sharegate.archive($1, $2, $3, $4)"
+_ARCHIVE: Final = "select sharegate.archive($1, $2, $3, $4, $5)"
 _DETACH: Final = "select sharegate.detach($1)"
 _BESIDE: Final = """
     select e.exchange_id, e.leaf, e.sealed, e.wrapped, e.blind, g.told
@@ -33,6 +33,7 @@ class Leaving(StrEnum):
     HELD = "held"  # an auditor holds the detail of one
     RETAINED = "retained"  # one is too young
     UNPROVEN = "unproven"  # the hashes that later proofs need are not stored yet
+    CHANGED = "changed"  # a detail was erased since the archive was written
     UNTOLD = "untold"  # no entry says that it would be done
 
 
@@ -52,7 +53,9 @@ class Archiving:
         rows = await self._connection.fetch(_BESIDE, first, most)
         return [Stored(row["exchange_id"].bytes, *tuple(row)[1:]) for row in rows]
 
-    async def archive(self, size: int, told: int, last: bytes, frontier: bytes) -> Leaving:
+    async def archive(
+        self, size: int, told: int, last: bytes, frontier: bytes, erased: int
+    ) -> Leaving:
         """Say that they stand in an archive, as the entry at `told` says; then they may go.
 
         Args:
@@ -60,8 +63,11 @@ class Archiving:
             told: The index of that entry.
             last: The leaf hash of the last of them.
             frontier: The tree's growing edge there, 32 bytes each.
+            erased: How many details that were still here are erased in the archive.
         """
-        return Leaving(await self._connection.fetchval(_ARCHIVE, size, told, last, frontier))
+        return Leaving(
+            await self._connection.fetchval(_ARCHIVE, size, told, last, frontier, erased)
+        )
 
     async def detach(self) -> int:
         """Remove what stands in an archive, a little at a time; how many there were."""

@@ -9,6 +9,7 @@ import pytest
 
 from sharegate.cli.call import prepare, send
 from sharegate.cli.main import main
+from sharegate.consortium.archive import Archive
 from sharegate.record.archiving import Archiving
 from sharegate.record.migrate import provisioned_erasure
 from tests.faults.callers import asking
@@ -247,6 +248,14 @@ def test_an_archive_that_is_not_whole_is_found(made, tmp_path, capsys, damage):
     assert "canary" not in said
 
 
+HOLD = Archive.hold
+
+
+def erased(site, index):
+    """Whether the detail is erased by now, by whose data it is of."""
+    return entries(site)[index - SIZE]["wrapped"] is None or erase(site, index, person="ho-us") == 0
+
+
 async def fails(*_):
     raise OSError("broken off")
 
@@ -258,6 +267,15 @@ def test_more_leaves_only_onto_an_archive_that_is_whole(made, aged, tmp_path, ca
     details = tmp_path / "details"
     assert made.archive(SIZE + 256, details=str(details)) == 1
     assert "is missing or damaged" in capsys.readouterr().err
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(
+            Archive, "hold", lambda self, n: (n == SIZE or erased(aged, SIZE + 3)) and HOLD(self, n)
+        )
+        assert made.archive(SIZE + 256) == 1
+    assert "a detail was erased meanwhile" in capsys.readouterr().err
+    assert made.archive(SIZE + 256) == 1
+    assert "the files end before" in capsys.readouterr().err
+    assert made.seal() == 0
     with monkeypatch.context() as broken:
         broken.setattr(Archiving, "archive", fails)
         assert made.archive(SIZE + 256) == 1
@@ -268,7 +286,8 @@ def test_more_leaves_only_onto_an_archive_that_is_whole(made, aged, tmp_path, ca
     assert made.ask("select archived from sharegate.head")[0][0] == SIZE + 256
     assert entries(aged)[0]["seq"] == SIZE
     assert main(["audit", "verify", "--config", made.config]) == 0
-    capsys.readouterr()
+    assert erase(aged, SIZE + 4, person="ho-us") == 1  # the archive has it already
+    assert "no such entry" in capsys.readouterr().err
     assert made.archive(SIZE + 256) == 0
     assert "256 entries left" in capsys.readouterr().out
     assert made.verify("--details", str(made.details)) == 0
@@ -283,7 +302,7 @@ def test_nothing_goes_that_no_archive_has(made):
     size = made.ask("select size from sharegate.head")[0][0]
     with pytest.raises(asyncpg.PostgresError, match="the audit log only grows"):
         on_a_thread(ask(dsn, f"delete from sharegate.entry where seq = {size - 1}"))
-    told = ("select sharegate.archive({0}, {1}, '', '')", "untold")
+    told = ("select sharegate.archive({0}, {1}, '', '', 0)", "untold")
     (row,) = made.ask("select archived from sharegate.head")
     (said,) = on_a_thread(ask(dsn, told[0].format(row[0] + 256, size - 1)))
     assert said[0] in {"retained", "unknown", told[1]}

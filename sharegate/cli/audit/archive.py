@@ -42,6 +42,7 @@ _WHY_NOT: Final = {
     Leaving.HELD: "an auditor holds the detail of one of them",
     Leaving.RETAINED: "one of them must be kept longer where it is",
     Leaving.UNPROVEN: "the hashes that later proofs need are not stored yet",
+    Leaving.CHANGED: "a detail was erased meanwhile; do it again",
     Leaving.UNTOLD: "the log does not say that it would be done",
 }
 
@@ -91,15 +92,16 @@ async def archive(settings: Settings, operator: Actor, chosen: argparse.Namespac
         reader = PostgresReader(read_dsn)
         try:
             async with archiving(dsn) as leaving:
-                if await leaving.state(size) is Leaving.ARCHIVED:  # perhaps not all are gone
+                now = await leaving.state(size)
+                if now is Leaving.ARCHIVED:  # perhaps not all are gone
                     return await leaving.detach()
-                _require(await leaving.state(size))
+                _require(now)
                 kept = await asyncio.to_thread(_verified, files, size)
                 before = await beginning(reader)
                 if before.frontier.size:
                     await asyncio.to_thread(_require_former, chosen, kept, before)
                 whole = Archive(chosen.files, chosen.details, kept)
-                await _write_details(leaving, whole, before.frontier.size, size)
+                erased = await _write_details(leaving, whole, before.frontier.size, size)
                 state = await asyncio.to_thread(whole.hold, size)
                 root = b64(state.frontier.root())
                 facts = {"from": before.frontier.size, "to": size, "root": root}
@@ -107,8 +109,7 @@ async def archive(settings: Settings, operator: Actor, chosen: argparse.Namespac
                     recorder, operator, Intent(ActKind.ARCHIVE, chosen.matter, facts, {})
                 )
                 frontier = b"".join(state.frontier.hashes)
-                done = await leaving.archive(size, told.index, state.last, frontier)
-                _require(done)
+                _require(await leaving.archive(size, told.index, state.last, frontier, erased))
                 return await leaving.detach()
         except Broken as error:
             raise LogUnreadable(f"the audit log gives no answer: {type(error).__name__}") from error
@@ -132,10 +133,14 @@ def _require_former(chosen: argparse.Namespace, kept: int, before: LogState) -> 
         raise NotArchived("what left before is not what this archive has")
 
 
-async def _write_details(leaving: Archiving, whole: Archive, first: int, size: int) -> None:
+async def _write_details(leaving: Archiving, whole: Archive, first: int, size: int) -> int:
+    """Write out what is sealed beside the entries; how many of these details are erased."""
+    erased = 0
     for n in range(first // WIDTH, size // WIDTH):
         rows = await leaving.entries(n * WIDTH, WIDTH)
         await asyncio.to_thread(whole.write, n, rows)
+        erased += sum(row.wrapped is None for row in rows)
+    return erased
 
 
 def _require(state: Leaving) -> None:

@@ -594,7 +594,8 @@ language sql stable security definer set search_path = '' as $$
         else 'erasable'
     end), 'unknown')
       from (select seq, wrapped, convert_from(substring(leaf from 45), 'UTF8')::jsonb as core
-              from sharegate.entry where seq = target) as e
+              from sharegate.entry
+             where seq = target and seq >= (select archived from sharegate.head)) as e
 $$;
 
 -- Erase a detail: what opens it and what finds it. The leaf, and so every proof, stays; so does the
@@ -604,6 +605,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
     state text;
 begin
+    perform pg_advisory_xact_lock_shared(7316552906);
     perform from sharegate.entry e where e.seq = target for update;
     state := sharegate.erasable(target);
     if state = 'erasable' and not sharegate.says(told, 'erase', target) then
@@ -667,12 +669,23 @@ language sql stable security definer set search_path = '' as $$
       from sharegate.head h
 $$;
 
--- Say that everything before an entry stands in an archive, as the entry at `told` said first.
-create function sharegate.archive(target bigint, told bigint, last bytea, frontier bytea) returns text
+-- Say that everything before an entry stands in an archive, as the entry at `told` said first. So
+-- many of the details there are erased: 'changed' where another one was meanwhile, which the archive
+-- would still open. Whoever erases waits for this to end, and this for him (7316552906).
+create function sharegate.archive(
+    target bigint, told bigint, last bytea, frontier bytea, erased bigint
+) returns text
 language plpgsql security definer set search_path = '' as $$
 declare
-    state text := sharegate.archivable(target);
+    state text;
 begin
+    perform pg_advisory_xact_lock(7316552906);
+    state := sharegate.archivable(target);
+    if state = 'archivable' and erased <> (
+        select count(*) from sharegate.entry e where e.seq < target and e.wrapped is null
+    ) then
+        state := 'changed';
+    end if;
     if state = 'archivable' and not exists (
         select from sharegate.entry e where e.seq = archive.told
            and convert_from(substring(e.leaf from 45), 'UTF8')::jsonb

@@ -39,7 +39,29 @@ language sql stable security definer set search_path = '' as $$
         else 'erasable'
     end), 'unknown')
       from (select seq, wrapped, convert_from(substring(leaf from 45), 'UTF8')::jsonb as core
-              from sharegate.entry where seq = target) as e
+              from sharegate.entry
+             where seq = target and seq >= (select archived from sharegate.head)) as e
+$$;
+
+create or replace function sharegate.erase(target bigint, told bigint) returns text
+language plpgsql security definer set search_path = '' as $$
+declare
+    state text;
+begin
+    perform pg_advisory_xact_lock_shared(7316552906);
+    perform from sharegate.entry e where e.seq = target for update;
+    state := sharegate.erasable(target);
+    if state = 'erasable' and not sharegate.says(told, 'erase', target) then
+        state := 'untold';
+    end if;
+    if state = 'erasable' then
+        update sharegate.entry set wrapped = null, blind = null where seq = target;
+        insert into sharegate.erasure (seq, told) values (target, erase.told);
+        update sharegate.search_entry set officer = null, matter = null where seq = target;
+        delete from sharegate.search_person p where p.seq = target;
+    end if;
+    return state;
+end
 $$;
 
 create function sharegate.archivable(target bigint) returns text
@@ -59,11 +81,20 @@ language sql stable security definer set search_path = '' as $$
       from sharegate.head h
 $$;
 
-create function sharegate.archive(target bigint, told bigint, last bytea, frontier bytea) returns text
+create function sharegate.archive(
+    target bigint, told bigint, last bytea, frontier bytea, erased bigint
+) returns text
 language plpgsql security definer set search_path = '' as $$
 declare
-    state text := sharegate.archivable(target);
+    state text;
 begin
+    perform pg_advisory_xact_lock(7316552906);
+    state := sharegate.archivable(target);
+    if state = 'archivable' and erased <> (
+        select count(*) from sharegate.entry e where e.seq < target and e.wrapped is null
+    ) then
+        state := 'changed';
+    end if;
     if state = 'archivable' and not exists (
         select from sharegate.entry e where e.seq = archive.told
            and convert_from(substring(e.leaf from 45), 'UTF8')::jsonb
