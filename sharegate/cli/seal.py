@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -102,9 +103,9 @@ async def seal(settings: AuditLogSettings, directory: Path, sm2: Sm2Signer | Non
             if (0 if published is None else published.size) < archived:
                 raise NotSealed(f"the first {archived} entries left for an archive: begin with its "
                                 f"files in {directory}")  # fmt: skip
-            if sm2 is not None:
-                note = await asyncio.to_thread(_with_line, sm2, note, directory / CHECKPOINT)
-            return await sealer.seal(note)
+            if sm2 is None:
+                return await sealer.seal(note)
+            return await sealer.seal(note, partial(_with_line, sm2, directory / CHECKPOINT))
         except Broken as error:  # OSError is one of them
             raise NotSealed(f"the files cannot be written: {type(error).__name__}") from error
         finally:
@@ -118,7 +119,7 @@ async def _newest(settings: AuditLogSettings, reader: PostgresReader) -> bytes |
     return file.read_bytes() if file.exists() else None
 
 
-def _with_line(sm2: Sm2Signer, note: bytes, published: Path) -> bytes:
+def _with_line(sm2: Sm2Signer, published: Path, note: bytes) -> bytes:
     try:
         return sm2.signed(note, published.read_bytes() if published.exists() else b"")
     except (OSError, Malformed) as error:
@@ -130,7 +131,13 @@ def _sm2(chosen: argparse.Namespace, origin: str) -> Sm2Signer | None:
         raise Misconfigured("seal", "--sm2-key and --sm2-command go together")
     if chosen.sm2_key is None:
         return None
-    return Sm2Signer(load_sm2(chosen.sm2_key, origin), shlex.split(chosen.sm2_command))
+    try:
+        command = shlex.split(chosen.sm2_command)
+    except ValueError as error:
+        raise Misconfigured("--sm2-command", str(error)) from error
+    if not command:
+        raise Misconfigured("--sm2-command", "names no program")
+    return Sm2Signer(load_sm2(chosen.sm2_key, origin), command)
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -5,8 +5,9 @@ checkpoint's root. Files appear whole and durably, the checkpoint last, so whoev
 all that it needs. What is there already is compared, never overwritten. C2SP tlog-tiles.
 """
 
+import asyncio
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -63,11 +64,12 @@ class Sealer:
         file = self._directory / CHECKPOINT
         return self._opened(file.read_bytes()) if file.exists() else None
 
-    async def seal(self, note: bytes) -> int:
+    async def seal(self, note: bytes, vouched: Callable[[bytes], bytes] = lambda note: note) -> int:
         """Write what a checkpoint adds, then the checkpoint; give its size.
 
         Args:
             note: A checkpoint that the log has signed, with cosignatures or without.
+            vouched: Adds lines to it, once the entries are found to be those it was signed over.
 
         Raises:
             LogDiverged: It contradicts what is published, or the log is not what was signed.
@@ -85,7 +87,8 @@ class Sealer:
             hashes = await self._hashed(first, before, state)
             await self._write_bundles(first, since, state.size, hashes)
             self._write_tiles(first, since, state.size, hashes)
-        durable.replace(self._directory / CHECKPOINT, note)
+        vouched_for = await asyncio.to_thread(vouched, note)
+        durable.replace(self._directory / CHECKPOINT, vouched_for)
         self._remove_outgrown(since, state.size)
         return state.size
 

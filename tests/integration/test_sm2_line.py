@@ -7,11 +7,13 @@ import sys
 
 import pytest
 
-from sharegate.audit.note import Signature, parse
+from sharegate.audit.checkpoint import Checkpoint, sign
+from sharegate.audit.note import Signature, SignerKey, parse
 from sharegate.audit.sm2 import Sm2Key
 from sharegate.cli.call import prepare, send
 from sharegate.cli.keys import load_sm2
 from sharegate.cli.main import main
+from sharegate.private_keys import load_ed25519
 from tests.integration.audit_database import ask, until
 from tests.postgres import on_a_thread
 
@@ -142,5 +144,25 @@ def test_what_goes_together_and_what_is_no_key_is_said(module_site, module, seal
     assert "is no key" in capsys.readouterr().err
     assert seal(key="none.pem") == 1
     assert "No such file" in capsys.readouterr().err
+    for command, says in ((" ", "names no program"), ("a 'b", "No closing quotation")):
+        assert seal(command=command) == 1
+        assert says in capsys.readouterr().err
     assert main(["audit", "verify", "x", "--log-key", module_site.log_key, "--sm2-key", "x"]) == 1
     assert "--sm2-key" in capsys.readouterr().err
+
+
+def test_nothing_is_signed_that_is_not_the_logs(module_site, seal, tmp_path, capsys):
+    """A checkpoint that stands in the database is not one that its entries lead to."""
+    dsn = module_site.server.dsn(module_site.audit_database)
+    (gateway,) = module_site.gateways
+    assert gateway.stop() == 0
+    origin = module_site.log_key.partition("+")[0]
+    key = SignerKey(origin, load_ed25519(module_site.place / "keys" / "log.pem"))
+    (head,) = on_a_thread(ask(dsn, "select size from sharegate.head"))
+    forged = sign(Checkpoint(origin, head["size"] - 1, b"f" * 32), key)
+    on_a_thread(ask(dsn, "delete from sharegate.checkpoint"))
+    on_a_thread(ask(dsn, "insert into sharegate.checkpoint (size, note) values ($1, $2)",
+                    head["size"] - 1, forged))  # fmt: skip
+    assert seal(command=f"touch {tmp_path / 'signed'}") == 1
+    assert "SM2" not in capsys.readouterr().err
+    assert not (tmp_path / "signed").exists()
