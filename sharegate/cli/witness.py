@@ -5,16 +5,18 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from sharegate.audit.cosignature import Cosigner
+from sharegate.audit.note import MAX_NOTE_BYTES
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.until import signalled
-from sharegate.consortium.remote import NothingToBeginFrom, furthest
+from sharegate.consortium.remote import NothingToBeginFrom, asking, fetched, furthest
 from sharegate.consortium.witness import Witness
 from sharegate.consortium.witness_memory import WitnessMemory
 from sharegate.consortium.witness_settings import (
@@ -29,6 +31,8 @@ from sharegate.private_keys import load_cosigner_key
 from sharegate.web.admin import AdminRoutes
 from sharegate.web.listening import listen
 from sharegate.web.witness import WitnessRoutes
+
+_AGAIN_SECONDS: Final = 10.0
 
 
 def add_to(verbs: Verbs) -> None:
@@ -65,6 +69,9 @@ async def witnessing(settings: WitnessSettings, lines: Observer) -> AsyncIterato
         stack.callback(memory.release)
         witness = Witness(cosigners, logs, memory, time.time, observe)
         witness.look_back()
+        unheard = await _look_abroad(witness, settings.published)
+        later = asyncio.create_task(_look_later(witness, unheard))
+        stack.callback(later.cancel)
         if settings.admin is not None:
             admin = AdminRoutes(lambda: None, metrics)
             await listen(admin.application(), settings.admin, stack)
@@ -73,6 +80,28 @@ async def witnessing(settings: WitnessSettings, lines: Observer) -> AsyncIterato
         yield address
         observe(Lifecycle("stopping", "draining"))
     observe(Lifecycle("stopped", ""))
+
+
+async def _look_abroad(witness: Witness, urls: Sequence[str]) -> list[str]:
+    """Hold what logs publish against what the witness remembers; give the URLs with no answer."""
+    async with asking() as session:
+        found = await asyncio.gather(
+            *(fetched(session, url, MAX_NOTE_BYTES) for url in urls), return_exceptions=True
+        )
+    unheard = []
+    for url, note in zip(urls, found, strict=True):
+        if isinstance(note, bytes):
+            await asyncio.to_thread(witness.look_at, note)
+        else:
+            unheard.append(url)
+    return unheard
+
+
+async def _look_later(witness: Witness, urls: Sequence[str]) -> None:
+    """Ask those that gave no answer again, until each has."""
+    while urls:
+        await asyncio.sleep(_AGAIN_SECONDS)
+        urls = await _look_abroad(witness, urls)
 
 
 def _serve(chosen: argparse.Namespace) -> int:

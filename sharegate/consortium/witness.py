@@ -13,9 +13,11 @@ from threading import Lock
 
 from sharegate.audit import fork
 from sharegate.audit.checkpoint import Checkpoint, encode, open_checkpoint
+from sharegate.audit.checkpoint import parse as read_checkpoint
 from sharegate.audit.cosignature import Cosigner
 from sharegate.audit.note import Note, Signature, VerifierKey, parse
 from sharegate.audit.note import encode as encode_note
+from sharegate.audit.tree import EMPTY_ROOT
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.audit.witnessing import (
     Refused,
@@ -58,6 +60,7 @@ class Witness:
         self._origins = {origin_hash(origin): origin for origin in self._keys}
         # Of threads, not of tasks: a caller who is gone must not let the next one in half-way.
         self._turns = {origin: Lock() for origin in self._keys}
+        self._restored: dict[str, str] = {}
         self._memory = memory
         self._clock = clock
         self._observe = observe
@@ -69,6 +72,40 @@ class Witness:
                 self._latest(origin)
             except Forgotten as error:
                 self._observe(WitnessState(usable=False, detail=str(error)))
+
+    def look_at(self, published: bytes) -> None:
+        """Hold a note that a log publishes against what is remembered of that log. Blocks.
+
+        Nobody else can make a line of this witness's: one over more than it remembers, or over
+        another tree, shows that its memory is not its last. It cosigns nothing of that log then.
+        """
+        try:
+            note = parse(published)
+            state = read_checkpoint(note.text)
+        except Malformed:
+            return
+        if state.origin not in self._keys or not self._has_own_line(note):
+            return
+        with self._turns[state.origin]:
+            try:
+                latest = self._latest(state.origin)
+            except Forgotten:
+                return  # which was said
+            known = Checkpoint(state.origin, 0, EMPTY_ROOT) if latest is None else latest[1]
+            if state.size > known.size or (state.size == known.size and state != known):
+                detail = f"what is remembered of {state.origin} ends at {known.size}, but this "
+                detail += f"witness has cosigned {state.size}: begin anew from its peers"
+                self._restored[state.origin] = detail
+                self._observe(WitnessState(usable=False, detail=detail))
+
+    def _has_own_line(self, note: Note) -> bool:
+        own = {(each.name, each.verifier.key_id): each.verifier for each in self._cosigners}
+        text = note.text.encode()
+        return any(
+            own[line.name, line.key_id].accepts(text, line.signature)
+            for line in note.signatures
+            if (line.name, line.key_id) in own
+        )
 
     async def add_checkpoint(self, body: bytes) -> bytes:
         """Answer `add-checkpoint`: cosignature lines, one for each key.
@@ -131,6 +168,8 @@ class Witness:
 
     def _latest(self, origin: str) -> tuple[bytes, Checkpoint] | None:
         """What was cosigned last; it must still be what the log signed."""
+        if origin in self._restored:
+            raise Forgotten(self._restored[origin])
         note = self._memory.recall(origin)
         if note is None:
             return None

@@ -48,6 +48,14 @@ class WitnessSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         list[str],
         Meta(min_length=1, description="Verifier keys (C2SP) of the logs it cosigns for. Trusted."),
     ]
+    published: Annotated[
+        list[Annotated[str, Meta(pattern=r"^https?://")]],
+        Meta(
+            description="Where these logs publish cosigned checkpoints (`…/checkpoint` "
+            "of what `sharegate seal` writes). Untrusted: only its own cosignatures count, which "
+            "show a state that was restored from a backup."
+        ),
+    ] = []
 
 
 def load_witness_settings(path: Path) -> WitnessSettings:

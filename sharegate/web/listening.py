@@ -2,11 +2,14 @@
 
 import ssl
 from contextlib import AsyncExitStack
+from typing import Final
 
 from aiohttp import web
 
 from sharegate.errors import Misconfigured
 from sharegate.web.peers import peer_logger
+
+_SHUTDOWN_SECONDS: Final = 10.0
 
 
 async def listen(
@@ -19,14 +22,16 @@ async def listen(
     host, _, port = address.rpartition(":")
     # auto_decompress off: the digest is of the bytes as sent, and no body expands in memory.
     runner = web.AppRunner(
-        application, access_log=None, auto_decompress=False, logger=peer_logger()
+        application,
+        access_log=None,
+        auto_decompress=False,
+        logger=peer_logger(),
+        shutdown_timeout=_SHUTDOWN_SECONDS,
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:
-        await web.TCPSite(
-            runner, host.strip("[]"), int(port), shutdown_timeout=10, ssl_context=tls
-        ).start()
+        await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls).start()
     except OSError as error:
         raise Misconfigured(f"listen {address}", error.strerror or "cannot listen") from error
     bound: tuple[str, int] = runner.addresses[0][:2]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharegate.audit import checkpoint
@@ -19,7 +20,9 @@ from sharegate.audit.proof import consistency_path
 from sharegate.audit.witnessing import Submission, encode
 from sharegate.cli.call import prepare, send
 from sharegate.cli.main import main
+from sharegate.cli.witness import witnessing
 from sharegate.consortium.witness_memory import origin_hash
+from sharegate.consortium.witness_settings import load_witness_settings
 from tests.integration.witnessed_site import make_member
 from tests.postgres import on_a_thread
 from tests.unit.audit.branches import branch, fetched, root_of
@@ -27,6 +30,7 @@ from tests.unit.audit.branches import branch, fetched, root_of
 ORIGIN = "tax.example/log"
 LOG = SignerKey(ORIGIN, Ed25519PrivateKey.from_private_bytes(b"l" * 32))
 LEAVES = branch(2000)
+LOG_ALONE = checkpoint.sign(Checkpoint(ORIGIN, 1500, root_of(LEAVES, 1500)), LOG)
 
 
 def sent(old, size, leaves=LEAVES):
@@ -120,6 +124,102 @@ async def test_killed_at_any_moment_it_never_goes_back(member):
             assert known - (given[-1] if given else known) in {0, 7}
         one.stop(signal.SIGKILL)
     assert known > 0
+
+
+@contextlib.asynccontextmanager
+async def publishing(given):
+    """What a log publishes: whatever is in the list last; nothing while it is empty."""
+
+    async def answer(_request):
+        return web.Response(body=given[-1]) if given else web.Response(status=404)
+
+    application = web.Application()
+    application.router.add_get("/checkpoint", answer)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/checkpoint"
+    finally:
+        await runner.cleanup()
+
+
+def reading(one, *urls):
+    config = Path(one.config)
+    listed = ", ".join(f'"{url}"' for url in urls)
+    config.write_text(config.read_text() + f"published = [{listed}]\n")
+
+
+async def cosigned(one, old, size, leaves=LEAVES):
+    """Have it cosign, and give the note that the log publishes then."""
+    status, _, lines = await post(one, sent(old, size, leaves))
+    assert status == 200
+    return checkpoint.sign(Checkpoint(ORIGIN, size, root_of(leaves, size)), LOG) + lines
+
+
+async def test_a_state_from_a_backup_is_seen_and_cosigns_nothing(member, monkeypatch):
+    """From it, the witness could be led onto another branch; its own later line shows it."""
+    one, two = member("a"), member("b")
+    for each in (one, two):
+        assert main(["witness", "begin", ORIGIN, "--config", each.config]) == 0
+        each.start()
+    await cosigned(one, 0, 100)
+    (file,) = (one.place / "state").glob("*.note")
+    backup = file.read_bytes()
+    later, peers = await cosigned(one, 100, 300), await cosigned(two, 0, 400)
+    published = [later]
+    async with publishing(published) as url:
+        reading(one, "http://127.0.0.1:9/checkpoint", url)
+        assert one.stop() == 0
+        await asyncio.to_thread(one.start)  # all is well
+        assert await post(one, sent(100, 300)) == (409, "text/x.tlog.size", b"300\n")
+        assert one.stop() == 0
+
+        for restored in (backup, b""):
+            file.write_bytes(restored)
+            await asyncio.to_thread(one.start)
+            forked = branch(2000, fork=150)
+            for old, leaves in ((100, LEAVES), (100, forked), (0, forked)):
+                assert (await post(one, sent(old, 500, leaves)))[0] == 503
+            assert "this witness has cosigned 300: begin anew" in one.output()
+            assert one.stop() == 0
+
+        # Lines that are another's, or do not hold, are no sign of anything.
+        file.write_bytes(backup)
+        forged = later.replace(b"\n300\n", b"\n400\n")
+        for note in (peers, forged, b"no note", LOG_ALONE):
+            published.append(note)
+            await asyncio.to_thread(one.start)
+            assert (await post(one, sent(0, 50)))[0] == 409
+            assert one.stop() == 0
+        published[:] = [later]
+
+        file.unlink()
+        begin = ["witness", "begin", ORIGIN, "--config", one.config, "--from", two.url]
+        assert await asyncio.to_thread(main, begin) == 0
+        await asyncio.to_thread(one.start)
+        await cosigned(one, 400, 500)
+
+
+async def test_what_is_published_only_later_is_looked_at_then(member, monkeypatch):
+    monkeypatch.setattr("sharegate.cli.witness._AGAIN_SECONDS", 0.05)
+    one = member()
+    assert main(["witness", "begin", ORIGIN, "--config", one.config]) == 0
+    one.start()
+    later = await cosigned(one, 0, 300)
+    assert one.stop() == 0
+    (file,) = (one.place / "state").glob("*.note")
+    file.write_bytes(b"")
+    published = []
+    async with publishing(published) as url:
+        reading(one, url)
+        lines = []
+        async with witnessing(load_witness_settings(Path(one.config)), lines.append):
+            assert (await post(one, sent(0, 100)))[0] == 200
+            published.append(later)
+            async with asyncio.timeout(30):
+                while (await post(one, sent(100, 200)))[0] != 503:
+                    await asyncio.sleep(0.05)
 
 
 async def test_a_witness_begins_where_the_furthest_of_its_peers_is(member, capsys):
