@@ -189,7 +189,9 @@ async def run(order: Order) -> None:
             await stack.enter_async_context(_bare(order))
         else:
             settings = load_settings(Path(order.settings))
-            await stack.enter_async_context(_gateway(order, settings))
+            running = await stack.enter_async_context(_gateway(order, settings))
+            while (await running.admin.readyz(None)).status != 200:  # type: ignore[arg-type]
+                await asyncio.sleep(0.01)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         if profile is not None:
