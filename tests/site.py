@@ -4,6 +4,8 @@ The gateway runs as a process of its own, as it does anywhere else; a test may k
 """
 
 import contextlib
+import fcntl
+import os
 import secrets
 import shutil
 import signal
@@ -17,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -46,10 +48,24 @@ AT_START = 5
 """Entries that a new site's first gateway writes: the registry, the common rules, each provider."""
 
 
+_PORTS = range(8_000, 15_000)  # below those of embedded servers, and those that systems choose
+_RESERVED = Path(tempfile.gettempdir()) / f"sharegate-test-ports-{os.getuid()}"
+_reserved: list[IO[bytes]] = []
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens at, and that no other run of tests takes while this one lasts."""
+    _RESERVED.mkdir(exist_ok=True)
+    while True:
+        port = secrets.choice(_PORTS)
+        reserved = (_RESERVED / str(port)).open("ab")
+        try:
+            fcntl.flock(reserved, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.create_server(("127.0.0.1", port)):
+                _reserved.append(reserved)
+                return port
+        except OSError:
+            reserved.close()
 
 
 @dataclass
