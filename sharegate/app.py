@@ -135,6 +135,7 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
             no_channel if tls is None or tls.client_authorities is None else channel(),
             lambda: in_force.rules.rule_set.catalogue,
         )
+        admin.closed = "starting"  # until departments can ask: who is told otherwise sends them
         admin_address = await listen(admin.application(), settings.listen.admin, stack)
         address = await listen(
             routes.application(),
@@ -142,7 +143,7 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
             stack,
             None if tls is None else tls_context(tls),
         )
-        admin.closed = None  # now that departments can ask: who is told so sends them at once
+        admin.closed = None
         await _project(settings, access, observe, stack)
         # What was built lives as long as the process: a collection that walked 100,000 grants each
         # time would stop every exchange for as long.

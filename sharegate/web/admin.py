@@ -23,7 +23,7 @@ class AdminRoutes:
             require_usable: Raises AuditLogUnavailable while nothing can be recorded.
             metrics: What `/metrics` shows.
         """
-        self.closed: str | None = "starting"
+        self.closed: str | None = None
         """Why it does not ask to be sent anybody, whatever could be recorded."""
         self._require_usable = require_usable
         self._metrics = metrics

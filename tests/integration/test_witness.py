@@ -25,6 +25,7 @@ from sharegate.consortium.witness_memory import origin_hash
 from sharegate.consortium.witness_settings import load_witness_settings
 from tests.integration.witnessed_site import make_member
 from tests.postgres import on_a_thread
+from tests.site import free_port
 from tests.unit.audit.branches import branch, fetched, root_of
 
 ORIGIN = "tax.example/log"
@@ -213,9 +214,17 @@ async def test_what_is_published_only_later_is_looked_at_then(member, monkeypatc
     published = []
     async with publishing(published) as url:
         reading(one, url)
+        admin = free_port()
+        with Path(one.config).open("a") as config:
+            config.write(f'admin = "127.0.0.1:{admin}"\n')
         lines = []
         async with witnessing(load_witness_settings(Path(one.config)), lines.append):
             assert (await post(one, sent(0, 100)))[0] == 200
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{admin}/readyz") as answer,
+            ):
+                assert answer.status == 200
             published.append(later)
             async with asyncio.timeout(30):
                 while (await post(one, sent(100, 200)))[0] != 503:
