@@ -63,6 +63,21 @@ class Frontier:
         """Give the frontier of the tree without leaves."""
         return cls(0, ())
 
+    @classmethod
+    def of(cls, size: int, edge: bytes) -> Self:
+        """Give the frontier that :attr:`edge` was taken from.
+
+        Raises:
+            Malformed: They do not fit each other.
+        """
+        at = range(0, len(edge), HASH_BYTES)
+        return cls(size, tuple(edge[each : each + HASH_BYTES] for each in at))
+
+    @property
+    def edge(self) -> bytes:
+        """The hashes as one value, to be kept."""
+        return b"".join(self.hashes)
+
     def extend(self, leaf_hashes: Sequence[bytes]) -> "Frontier":
         """Give the frontier after these leaves; each completed node is hashed exactly once."""
         return Batch(self, leaf_hashes).after

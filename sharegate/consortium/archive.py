@@ -21,10 +21,11 @@ from sharegate.consortium.memory import LogState
 from sharegate.errors import ShareGateError
 from sharegate.model.act import ActKind
 from sharegate.record.entry import read_core
-from sharegate.record.opening import require_sealed
+from sharegate.record.opening import require_sealed, says_erased
 from sharegate.record.search import Stored
 
 _TILE_LEVELS: Final = 8
+_ARCHIVE: Final = b'"kind":"archive"'  # as canonical JSON has it
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -132,12 +133,24 @@ class Archive:
         except (OSError, msgspec.MsgspecError, ValueError) as error:
             raise NotWhole(f"{file} is missing or damaged") from error
 
-    def count(self) -> int:
-        """Of how many entries, from the first on, there are details."""
-        n = 0
-        while self._file(n).exists():
-            n += 1
-        return n * WIDTH
+    def told(self) -> int:
+        """Of how many entries there must be details: as the log says, or as the last file has it.
+
+        The second where the files end before the entry that says so.
+
+        Raises:
+            NotWhole: Of none.
+        """
+        size = 0
+        for n in range(-(-self._size // WIDTH)):
+            if self._file(n).exists():
+                size = max(size, (n + 1) * WIDTH)
+            for leaf in self.leaves(n):
+                if _ARCHIVE in leaf:  # few; reading a core costs a hundred times as much
+                    size = max(size, _archived(leaf))
+        if not size:
+            raise NotWhole(f"{self._details} has no details, and no entry says that any left")
+        return size
 
     def hold(self, size: int) -> LogState:
         """Hold the details of the first `size` entries, whole bundles, against their leaves.
@@ -172,13 +185,20 @@ class Archive:
         if told is None or told < 0:
             return False
         leaf = self.leaves(told // WIDTH)[told % WIDTH]
-        core = read_core(parse_leaf(leaf).core)
-        facts = core.get("facts")
-        named = facts.get("entry") if isinstance(facts, dict) else None
-        return core.get("kind") == ActKind.ERASE and named == index
+        return says_erased(read_core(parse_leaf(leaf).core), index)
 
     def _file(self, n: int) -> Path:
         return self._details / Tile(None, n).path.replace("tile/entries", "detail", 1)
+
+
+def _archived(leaf: bytes) -> int:
+    """How many entries an entry says are archived; 0 where it says something else."""
+    core = read_core(parse_leaf(leaf).core)
+    facts = core.get("facts")
+    if core.get("kind") != ActKind.ARCHIVE or not isinstance(facts, dict):
+        return 0
+    to = facts.get("to")
+    return to if isinstance(to, int) else 0
 
 
 def _line(row: Stored) -> _Line:

@@ -11,7 +11,7 @@ from typing import Final
 from sharegate.audit.chain import Verifier
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
-from sharegate.audit.tree import HASH_BYTES, Frontier
+from sharegate.audit.tree import Frontier
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.errors import LogDiverged
 from sharegate.observe import Observer, Projected, ProjectionState
@@ -108,8 +108,8 @@ class ProjectionFollower:
             checkpoint = self._opened(note)
             verifier = self._verifier(turn.place, checkpoint)
             await _project(turn, verifier, checkpoint.size)
-            frontier = b"".join(verifier.frontier.hashes)
-            await turn.move(Place(checkpoint.size, verifier.prev, frontier, note))
+            edge = verifier.frontier.edge
+            await turn.move(Place(checkpoint.size, verifier.prev, edge, note))
         self._observe(Projected(checkpoint.size))
         return True
 
@@ -140,11 +140,8 @@ class ProjectionFollower:
             LogDiverged: The projection's own memory of the tree is not what was signed.
         """
         known = [] if place.note is None else [self._opened(place.note)]
-        at = range(0, len(place.frontier), HASH_BYTES)
         try:
-            frontier = Frontier(
-                place.size, tuple(place.frontier[each : each + HASH_BYTES] for each in at)
-            )
+            frontier = Frontier.of(place.size, place.frontier)
             return Verifier([*known, target], frontier, place.last)
         except (Malformed, Unproven, ValueError) as error:
             raise LogDiverged(f"the projection's place is not of this log: {error}") from error

@@ -8,7 +8,7 @@ from typing import Final
 
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
-from sharegate.audit.tree import HASH_BYTES, Frontier, leaf_hash
+from sharegate.audit.tree import Frontier, leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.consortium.coverage import STORED_LEVELS, Stretch, extend
 from sharegate.consortium.memory import LogState
@@ -31,9 +31,8 @@ async def beginning(reader: PostgresReader) -> LogState:
     """
     size, last, edge = await reader.archived()
     try:
-        at = range(0, len(edge), HASH_BYTES)
-        return LogState(Frontier(size, tuple(edge[n : n + HASH_BYTES] for n in at)), last)
-    except ValueError as error:
+        return LogState(Frontier.of(size, edge), last)
+    except Malformed as error:
         raise LogDiverged(f"the tree of {size} archived entries is damaged") from error
 
 

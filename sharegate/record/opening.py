@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from sharegate.model.act import ActKind
 from sharegate.record.detail import unseal
 from sharegate.record.entry import Label, b64, commit, unb64
 from sharegate.record.suite import SUITES, Suite
@@ -63,6 +64,11 @@ def require_sealed(core: Mapping[str, object], entry_id: bytes, sealed: bytes) -
     if said.get("ciphertext") != b64(suite.digest(sealed)) or core.get("id") != b64(entry_id):
         raise ValueError("the sealed detail is not the entry's")
     return suite
+
+
+def says_erased(core: Mapping[str, object], index: int) -> bool:
+    """Whether an entry is the one that says that the detail of the entry at `index` goes."""
+    return core.get("kind") == ActKind.ERASE and _map(core.get("facts")).get("entry") == index
 
 
 def _check_exchange(

@@ -108,8 +108,8 @@ async def archive(settings: Settings, operator: Actor, chosen: argparse.Namespac
                 told = await write_down(
                     recorder, operator, Intent(ActKind.ARCHIVE, chosen.matter, facts, {})
                 )
-                frontier = b"".join(state.frontier.hashes)
-                _require(await leaving.archive(size, told.index, state.last, frontier, erased))
+                edge = state.frontier.edge
+                _require(await leaving.archive(size, told.index, state.last, edge, erased))
                 return await leaving.detach()
         except Broken as error:
             raise LogUnreadable(f"the audit log gives no answer: {type(error).__name__}") from error

@@ -35,7 +35,7 @@ from sharegate.model.act import ActKind, Fact
 from sharegate.model.party import Role
 from sharegate.private_keys import load_x25519
 from sharegate.record.entry import read_core, unb64
-from sharegate.record.opening import open_detail
+from sharegate.record.opening import open_detail, says_erased
 from sharegate.record.reader import Broken
 from sharegate.record.search import Stored
 from sharegate.settings import Settings, load_settings
@@ -141,12 +141,9 @@ async def _gone(reader: Nodes, checkpoint: Checkpoint, index: int, stored: Store
     if told is not None and told < checkpoint.size:
         leaf, _ = await prove(reader, told, checkpoint.size, checkpoint.root)
         core = read_core(parse_leaf(leaf).core)
-        facts = core.get("facts")
-        if (
-            core.get("kind") == ActKind.ERASE
-            and isinstance(facts, dict)
-            and facts.get("entry") == index
-        ):
+        if says_erased(core, index):
+            facts = core["facts"]
+            assert isinstance(facts, dict)
             return f"erased by {core['by']}, as entry {told} says: {facts['legal_basis']}"
     return "gone, and no entry says why"
 
@@ -189,8 +186,16 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.files is not None:
         key = VerifierKey.parse(load_signing_key(settings.audit_log).vkey)
         archive = InFiles(chosen.files, chosen.details, key)
-    what = {"index": chosen.index, "matter": chosen.matter, "office_key": office_key}
-    shown = asyncio.run(show(settings, auditor, **what, archive=archive))
+    shown = asyncio.run(
+        show(
+            settings,
+            auditor,
+            index=chosen.index,
+            matter=chosen.matter,
+            office_key=office_key,
+            archive=archive,
+        )
+    )
     print(as_json(_as_map(shown)) if chosen.json else "\n".join(_lines(shown)))
     return 0
 

@@ -208,8 +208,9 @@ def _run(chosen: argparse.Namespace) -> int:
     if code == 0 and chosen.details is not None:
         assert isinstance(found, int)
         archive = Archive(chosen.files, chosen.details, found)
-        archive.hold(archive.count())
-        print(f"details    of the first {archive.count()} entries are theirs")
+        size = archive.told()
+        archive.hold(size)
+        print(f"details    of the first {size} entries are theirs")
     for stamp in stamps if code == 0 else []:
         print(f"stamped    {stamp.checkpoint.size} entries were there at {stamp.at.isoformat()}")
     return code

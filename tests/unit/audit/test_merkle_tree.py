@@ -437,3 +437,12 @@ def test_the_empty_subtree_is_part_of_every_tree_that_reaches_it():
     refused(verify_subtree_consistency, (3, 3), 5, bytes(32), bytes(32), [])
     refused(verify_subtree_consistency, (3, 3), 5, EMPTY_ROOT, bytes(32), [bytes(32)])
     refused(verify_subtree_consistency, (6, 6), 5, EMPTY_ROOT, bytes(32), [])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 255, 256, 257, 1000])
+def test_a_frontier_is_kept_as_one_value_and_read_back(size):
+    frontier = Frontier.empty().extend([bytes([n % 256]) * 32 for n in range(size)])
+    assert Frontier.of(size, frontier.edge) == frontier
+    for other in (frontier.edge + b"x", frontier.edge + bytes(32), frontier.edge[:-1] or b"x"):
+        with pytest.raises(Malformed):
+            Frontier.of(size, other)
