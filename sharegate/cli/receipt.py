@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from sharegate.audit import receipt as tlog_proof
+from sharegate.audit.carried import unpack
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.tree import leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
@@ -41,7 +42,7 @@ def _run(chosen: argparse.Namespace) -> int:
     try:
         receipt = tlog_proof.parse(reply.body)
         key = VerifierKey.parse(caller.log_key)
-        hashed = leaf_hash(receipt.extra or b"")
+        hashed = leaf_hash(unpack(receipt.extra or b""))
         checkpoint = tlog_proof.verify(receipt, hashed, [key], key.name)
     except (Malformed, Unproven) as error:
         raise NotVerified(f"the receipt proves nothing: {error}") from error

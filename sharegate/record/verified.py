@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sharegate.audit import receipt as tlog_proof
+from sharegate.audit.carried import unpack
 from sharegate.audit.chain import parse_leaf
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.tree import leaf_hash
@@ -39,7 +40,7 @@ def verify_answer(answer: bytes, receipt: bytes, log_key: str) -> Verified:
 
     Args:
         answer: Its exact bytes.
-        receipt: The C2SP tlog-proof, with the leaf as its extra data.
+        receipt: The C2SP tlog-proof, with the leaf in its extra data.
         log_key: The log's verifier key (C2SP signed-note), from a source one trusts.
 
     Raises:
@@ -50,11 +51,12 @@ def verify_answer(answer: bytes, receipt: bytes, log_key: str) -> Verified:
         parsed = tlog_proof.parse(receipt)
         if parsed.extra is None:
             raise NotVerified("the receipt does not carry the entry")
-        checkpoint = tlog_proof.verify(parsed, leaf_hash(parsed.extra), [key], key.name)
-        leaf = parse_leaf(parsed.extra)
+        carried = unpack(parsed.extra)
+        checkpoint = tlog_proof.verify(parsed, leaf_hash(carried), [key], key.name)
+        leaf = parse_leaf(carried)
         if leaf.seq != parsed.index:
             raise NotVerified("the entry is not the one of this place in the log")
         entry = open_answer(answer, leaf.core)
     except (Malformed, Unproven, ValueError) as error:
         raise NotVerified(str(error)) from error
-    return Verified(key.name, parsed.index, checkpoint.size, entry, parsed.extra)
+    return Verified(key.name, parsed.index, checkpoint.size, entry, carried)

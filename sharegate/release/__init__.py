@@ -4,6 +4,7 @@ It accepts nothing but a :class:`~sharegate.model.passage.Recorded`.
 """
 
 from sharegate.audit import receipt as tlog_proof
+from sharegate.audit.carried import pack
 from sharegate.model.passage import Covered, Recorded, Released
 
 
@@ -21,7 +22,7 @@ class Release:
         )
 
     def receipt(self, covered: Covered) -> bytes:
-        """Write the receipt of an entry (C2SP tlog-proof) with the leaf as its extra data.
+        """Write the receipt of an entry (C2SP tlog-proof) with the leaf in its extra data.
 
         The extra data is not authenticated by the format; whoever checks hashes the leaf himself,
         and the proof then holds for those bytes or for none.
@@ -31,6 +32,6 @@ class Release:
                 index=covered.index,
                 path=covered.paths.path(covered.index),
                 checkpoint_note=covered.checkpoint,
-                extra=covered.leaf,
+                extra=pack(covered.leaf),
             )
         )

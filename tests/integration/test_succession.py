@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharegate.audit import receipt as tlog_proof
+from sharegate.audit.carried import pack
 from sharegate.audit.chain import parse_leaf
 from sharegate.audit.checkpoint import Checkpoint, sign
 from sharegate.audit.note import Note, SignerKey, VerifierKey, encode, parse
@@ -162,7 +163,7 @@ def test_what_a_thief_signs_with_a_log_s_key_counts_no_more(site, administrators
     index = len(leaves) - 1
 
     def receipt(checkpoint, path):
-        data = tlog_proof.encode(tlog_proof.Receipt(index, path, checkpoint, leaves[index]))
+        data = tlog_proof.encode(tlog_proof.Receipt(index, path, checkpoint, pack(leaves[index])))
         (tmp_path / "receipt").write_bytes(data)
         return ["verify", body, tmp_path / "receipt", "--log-key", site.log_key]
 

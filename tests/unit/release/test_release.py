@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec.structs import replace
 
 from sharegate.audit import receipt as tlog_proof
+from sharegate.audit.carried import unpack
 from sharegate.audit.chain import GENESIS, encode_leaf
 from sharegate.audit.checkpoint import Checkpoint, sign
 from sharegate.audit.note import SignerKey
@@ -42,9 +43,9 @@ def test_the_receipt_proves_the_entry_it_carries_and_no_other(index):
     written = Release()(recorded(index), receipt=True).receipt
     read = tlog_proof.parse(written)
     assert tlog_proof.encode(read) == written
-    assert read.extra == LEAVES[index]
+    assert unpack(read.extra) == LEAVES[index]
     assert read.index == index
-    assert tlog_proof.verify(read, leaf_hash(read.extra), [KEY.verifier], KEY.name).size == 11
+    assert tlog_proof.verify(read, leaf_hash(LEAVES[index]), [KEY.verifier], KEY.name).size == 11
     for other in (*LEAVES[:index], *LEAVES[index + 1 :], b"x"):
         with pytest.raises(Unproven):
             tlog_proof.verify(read, leaf_hash(other), [KEY.verifier], KEY.name)
