@@ -14,7 +14,7 @@ What each check can say:
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -89,6 +89,30 @@ def follows(data: bytes, seq: int, prev: bytes) -> bool:
         data[: _PREFIX.size] == _PREFIX.pack(_MAGIC, seq, prev)
         and _PREFIX.size < len(data) <= MAX_LEAF_BYTES
     )
+
+
+def linked(leaves: Sequence[bytes], first: int) -> tuple[bytes, list[bytes]] | None:
+    """Hash leaves that follow one another, whatever stands before them.
+
+    Args:
+        leaves: At least one.
+        first: The number of the first.
+
+    Returns:
+        What the first records as the hash before it, and the leaf hash of each; None where one of
+        them is not the leaf that must follow.
+    """
+    try:
+        before = prev = parse_leaf(leaves[0]).prev
+    except Malformed:
+        return None
+    hashes = []
+    for seq, leaf in enumerate(leaves, first):
+        if not follows(leaf, seq, prev):
+            return None
+        prev = leaf_hash(leaf)
+        hashes.append(prev)
+    return before, hashes
 
 
 def core_of(leaf: bytes) -> bytes:
@@ -213,6 +237,31 @@ class Verifier:
             else:
                 break
         return self.fault
+
+    def take(self, prev: bytes, hashes: Sequence[bytes]) -> bool:
+        """Go on by the hashes of the next leaves, which somebody found to follow one another.
+
+        Args:
+            prev: What the first of these leaves records as the hash before it.
+            hashes: Of each, at least one.
+
+        Returns:
+            Whether they fit. If not, nothing was taken: fed as leaves, they show what is wrong.
+        """
+        if self.fault is not None or self._doubt is not None or prev != self.prev:
+            return False
+        start, count = self.frontier.size, len(hashes)
+        passed = [c for c in self._checkpoints if c.size <= start + count]
+        roots = {checkpoint.size - start: checkpoint.root for checkpoint in passed}
+        at, before, tree = 0, self._before, self.frontier
+        for stop in sorted({*roots, count - 1, count} - {0}):
+            before, tree, at = tree, tree.extend(hashes[at:stop]), stop
+            if stop in roots and tree.root() != roots[stop]:
+                return False
+        for _ in passed:
+            self._agreed = self._checkpoints.popleft().size
+        self._before, self.frontier, self.prev = before, tree, hashes[-1]
+        return True
 
     def finish(self) -> Fault | None:
         """Give the first fault of the log, now that it has no more leaves."""

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sharegate.audit.chain import follows, parse_leaf
+from sharegate.audit.chain import linked
 from sharegate.audit.tiles import WIDTH, Tile, encode_hashes, parse_bundle
-from sharegate.audit.tree import Frontier, leaf_hash
-from sharegate.audit.verdict import Malformed
+from sharegate.audit.tree import Frontier
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +36,14 @@ def look(directory: Path, wanted: frozenset[int], tiles: Sequence[Tile]) -> list
     rows = []
     for tile in tiles:
         entries = parse_bundle(tile, (directory / tile.path).read_bytes())
-        start = tile.n * WIDTH
-        try:
-            before = prev = parse_leaf(entries[0]).prev
-        except Malformed:
+        found = linked(entries, tile.n * WIDTH)
+        if found is None:
             return None
-        hashes = []
-        for seq, entry in enumerate(entries, start):
-            if not follows(entry, seq, prev):
-                return None
-            prev = leaf_hash(entry)
-            hashes.append(prev)
+        prev, hashes = found
         row = Tile(0, tile.n, tile.width)
         if (directory / row.path).read_bytes() != encode_hashes(hashes):
             return None
         root = Frontier.empty().extend(hashes).root()
         kept = tuple(hashes) if tile.n in wanted else ()
-        rows.append(Row(before, prev, root, tile.width, kept))
+        rows.append(Row(prev, hashes[-1], root, tile.width, kept))
     return rows

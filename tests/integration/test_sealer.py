@@ -3,6 +3,7 @@
 import asyncio
 import random
 import shutil
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -269,6 +270,20 @@ async def test_many_processes_say_what_one_says(sealed, monkeypatch, capsys, wid
         assert capsys.readouterr() == in_many
         assert "entry 256" in in_many.out or "entry 511" in in_many.out
         one.write_bytes(first)
+
+
+async def test_a_process_that_dies_is_no_verdict(sealed, monkeypatch, capsys):
+    monkeypatch.setattr(sealing, "_PART", 1)
+    await sealed.seal(await sealed.grow(600))
+
+    def dies(*_):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(sealing.ProcessPoolExecutor, "map", dies)
+    assert verified(sealed.place, "--processes", "2") == 1
+    said = capsys.readouterr()
+    assert "a process was ended while it hashed" in said.err
+    assert not said.out
 
 
 async def test_a_quorum_is_demanded_offline(sealed, tmp_path, capsys):

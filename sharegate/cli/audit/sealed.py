@@ -1,7 +1,7 @@
 """Verify a log from its files alone: entries, tiles, checkpoint and, if wanted, a quorum file."""
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -75,6 +75,12 @@ class Files:
         return [*self.kept, newest]
 
 
+def pool_of(processes: int) -> ProcessPoolExecutor:
+    """Processes that hash; forking is quick, and safe where there are no threads."""
+    way = "fork" if active_count() == 1 else "spawn"
+    return ProcessPoolExecutor(processes, mp_context=get_context(way))
+
+
 def verify_files(files: Files, progress: Callable[[int, int], None], processes: int) -> Fault | int:
     """Hash every entry again, from its bundle, and hold all files against the checkpoints.
 
@@ -87,7 +93,8 @@ def verify_files(files: Files, progress: Callable[[int, int], None], processes: 
         The first fault of the entries, or how many are right.
 
     Raises:
-        NotRight: A checkpoint, or a file that is not an entry, is wrong or missing.
+        NotRight: A checkpoint, or a file that is not an entry, is wrong or missing; or a process
+            died.
     """
     try:
         states = files.states()
@@ -98,6 +105,8 @@ def verify_files(files: Files, progress: Callable[[int, int], None], processes: 
         raise NotRight(f"{error.filename}: {error.strerror}") from error
     except (Malformed, Unproven) as error:
         raise NotRight(str(error)) from error
+    except BrokenExecutor as error:
+        raise NotRight("a process was ended while it hashed: nothing is known") from error
     return size
 
 
@@ -118,9 +127,7 @@ def _hold(
         hashing = partial(look, directory, wanted)
         found: Iterable[list[Row] | None]
         if processes > 1 and len(parts) > 1:
-            # Forking is quick, and safe where there are no threads.
-            way = "fork" if active_count() == 1 else "spawn"
-            pool = ProcessPoolExecutor(processes, mp_context=get_context(way))
+            pool = pool_of(processes)
             stack.callback(pool.shutdown, cancel_futures=True)
             found = pool.map(hashing, parts)
         else:

@@ -4,7 +4,11 @@ import argparse
 import asyncio
 import sys
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +18,7 @@ from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.sm2 import Sm2Key
 from sharegate.audit.verdict import Malformed, Unproven
-from sharegate.cli.audit.sealed import Files, NotRight, verify_files
+from sharegate.cli.audit.sealed import Files, NotRight, pool_of, verify_files
 from sharegate.cli.keys import NEEDS_SM
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.verify import load_log_key
@@ -24,10 +28,12 @@ from sharegate.consortium.signed_log import MEMORY_FILE
 from sharegate.consortium.stamps import read_roots, read_stamps
 from sharegate.consortium.stored import beginning
 from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
+from sharegate.record.hashed import Hashed, look
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
 
 _AT_ONCE: Final = 4096
+_WORTH_PROCESSES: Final = 4 * _AT_ONCE  # before that they cost more than they save
 _ONLY_CONFIG: Final = ("resume",)
 _ONLY_FILES: Final = ("log_key", "quorum", "kept", "stamp_roots", "sm2_key", "details")
 
@@ -62,7 +68,7 @@ def add_to(acts: Verbs) -> None:
     act.add_argument("--details", type=Path, metavar="DETAILS", help="what `audit archive` wrote "
                      "beside them: held against the entries; with DIR")  # fmt: skip
     act.add_argument("--processes", type=int, choices=range(1, 65), default=2,
-                     metavar="N", help="hash with so many at once, 1 to 64; with DIR")  # fmt: skip
+                     metavar="N", help="read and hash with so many at once, 1 to 64")  # fmt: skip
     act.set_defaults(run=_run)
 
 
@@ -70,6 +76,7 @@ async def verify_log(
     settings: AuditLogSettings,
     resume: Path | None = None,
     archived: Callable[[int], None] = lambda _: None,
+    processes: int = 1,
 ) -> Fault | int:
     """Read every entry and hold it against the chain, the checkpoints and the signer's memory.
 
@@ -78,6 +85,7 @@ async def verify_log(
         resume: Where it is remembered how far the log was found right; it is read on from there,
             and a run that was broken off goes on. Absent: from the beginning.
         archived: Told how many of the first entries are not there, but in archives.
+        processes: How many read and hash at once; a small log is read here.
 
     Returns:
         The first fault, or how many entries are right.
@@ -95,9 +103,10 @@ async def verify_log(
         try:
             first = await beginning(reader)
             archived(first.frontier.size)
+            work = _Work(settings, reader, read_dsn, processes)
             if resume is None:
-                return await _verify(settings, reader, first, lambda _: None)
-            return await _verify_on(settings, reader, first, resume)
+                return await work.verify(first, lambda _: None)
+            return await _verify_on(work, first, resume)
         except Broken as error:
             detail = f"the audit log cannot be read: {type(error).__name__}"
             raise LogUnreadable(detail) from error
@@ -105,11 +114,9 @@ async def verify_log(
             await reader.close()
 
 
-async def _verify_on(
-    settings: AuditLogSettings, reader: PostgresReader, first: LogState, resume: Path
-) -> Fault | int:
+async def _verify_on(work: "_Work", first: LogState, resume: Path) -> Fault | int:
     """Go on from where the file says that all was right, or from the first entry that is there."""
-    memory = SignerMemory(resume, settings.origin)
+    memory = SignerMemory(resume, work.settings.origin)
 
     def remember(state: LogState) -> None:
         try:
@@ -126,7 +133,7 @@ async def _verify_on(
             raise _unusable(resume, error) from error
         if start.frontier.size < first.frontier.size:
             start = first
-        return await _verify(settings, reader, start, remember)
+        return await work.verify(start, remember)
     finally:
         memory.release()
 
@@ -135,38 +142,84 @@ def _unusable(file: Path, error: OSError) -> Misconfigured:
     return Misconfigured(str(file), error.strerror or "cannot be used")
 
 
-async def _verify(
-    settings: AuditLogSettings,
-    reader: PostgresReader,
-    start: LogState,
-    remember: Callable[[LogState], None],
-) -> Fault | int:
-    key = VerifierKey.parse(load_signing_key(settings).vkey)
-    read = start.frontier.size
-    try:
-        checkpoints = [
-            open_checkpoint(note, [key], settings.origin) for note in await reader.checkpoints(read)
-        ]
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One verification."""
+
+    settings: AuditLogSettings
+    reader: PostgresReader
+    dsn: str
+    processes: int
+
+    async def verify(self, start: LogState, remember: Callable[[LogState], None]) -> Fault | int:
+        """Read on from a state that is right; remember each later one that is signed."""
+        reader, read = self.reader, start.frontier.size
+        try:
+            checkpoints = await self._checkpoints(read)
+            verifier = Verifier(checkpoints, start.frontier, start.last)
+            size = (await reader.head())[1]
+            if size < read:
+                raise LogDiverged(f"{read} entries were found right before; there are fewer now")
+            gone: list[int] = []
+            ends = sorted(checkpoint.size for checkpoint in checkpoints)
+
+            def passed(more: Sequence[int]) -> None:
+                gone.extend(more)
+                # Only what is signed: the rest may yet turn out to have been written anew.
+                if verifier.agrees and not gone:
+                    remember(LogState(verifier.frontier, verifier.prev))
+
+            if self.processes > 1 and size - read >= _WORTH_PROCESSES:
+                await self._at_once(verifier, _parts(ends, read, size), passed)
+                read = verifier.frontier.size
+            # The rest of it; and what does not fit, once more, entry by entry.
+            while leaves := await reader.leaves(read, _most(ends, read)):
+                if verifier.feed(leaves) is not None:
+                    break
+                passed(await reader.vanished(read, read + len(leaves)))
+                read += len(leaves)
+            return _verdict(verifier, gone)
+        except (Malformed, Unproven) as error:
+            raise LogDiverged(str(error)) from error
+
+    async def _checkpoints(self, size: int) -> list[Checkpoint]:
+        """What was signed of at least this size: kept in the database, or remembered."""
+        settings = self.settings
+        key = VerifierKey.parse(load_signing_key(settings).vkey)
+        notes = await self.reader.checkpoints(size)
+        found = [open_checkpoint(note, [key], settings.origin) for note in notes]
         remembered = SignerMemory(settings.state / MEMORY_FILE, settings.origin).recall()
-        if remembered is not None and remembered.frontier.size >= read:
+        if remembered is not None and remembered.frontier.size >= size:
             frontier = remembered.frontier
-            checkpoints.append(Checkpoint(settings.origin, frontier.size, frontier.root()))
-        verifier = Verifier(checkpoints, start.frontier, start.last)
-        if (await reader.head())[1] < read:
-            raise LogDiverged(f"{read} entries were found right before; there are fewer now")
-        gone: list[int] = []
-        ends = sorted(checkpoint.size for checkpoint in checkpoints)
-        while leaves := await reader.leaves(read, _most(ends, read)):
-            if verifier.feed(leaves) is not None:
-                break
-            gone += await reader.vanished(read, read + len(leaves))
-            read += len(leaves)
-            # Only what is signed: the rest may yet turn out to have been written anew.
-            if verifier.agrees and not gone:
-                remember(LogState(verifier.frontier, verifier.prev))
-        return _verdict(verifier, gone)
-    except (Malformed, Unproven) as error:
-        raise LogDiverged(str(error)) from error
+            found.append(Checkpoint(settings.origin, frontier.size, frontier.root()))
+        return found
+
+    async def _at_once(
+        self,
+        verifier: Verifier,
+        parts: Iterator[tuple[int, int]],
+        passed: Callable[[Sequence[int]], None],
+    ) -> None:
+        """Have processes read and hash the parts, and join them in order, while all of it fits."""
+        loop = asyncio.get_running_loop()
+        pool = pool_of(self.processes)
+        coming: deque[asyncio.Future[Hashed | None]] = deque()
+        try:
+            while True:
+                for first, after in islice(parts, 2 * self.processes - len(coming)):
+                    coming.append(loop.run_in_executor(pool, look, self.dsn, first, after))
+                if not coming:
+                    return
+                found = await coming.popleft()
+                if found is None or not verifier.take(found.prev, found.hashes):
+                    return
+                passed(found.gone)
+        except BrokenExecutor:
+            return  # a process died; what is left is read here
+        finally:
+            for each in coming:
+                each.cancel()
+            pool.shutdown(cancel_futures=True)
 
 
 def _verdict(verifier: Verifier, gone: Sequence[int]) -> Fault | int:
@@ -174,6 +227,14 @@ def _verdict(verifier: Verifier, gone: Sequence[int]) -> Fault | int:
     if fault is None and gone:
         raise DetailGone(f"the detail of entry {gone[0]} is gone, and no entry says why")
     return fault or verifier.frontier.size
+
+
+def _parts(ends: Sequence[int], read: int, size: int) -> Iterator[tuple[int, int]]:
+    """Parts that together are the entries from `read` to before `size`: (first, after)."""
+    while read < size:
+        after = min(read + _most(ends, read), size)
+        yield read, after
+        read = after
 
 
 def _most(ends: Sequence[int], read: int) -> int:
@@ -192,7 +253,8 @@ def _run(chosen: argparse.Namespace) -> int:
     if chosen.files is None:
         settings = load_settings(chosen.config).audit_log
         return _told(
-            settings.origin, asyncio.run(verify_log(settings, chosen.resume, _say_archived))
+            settings.origin,
+            asyncio.run(verify_log(settings, chosen.resume, _say_archived, chosen.processes)),
         )
     if chosen.log_key is None:
         raise Misconfigured("--log-key", "is needed with DIR")

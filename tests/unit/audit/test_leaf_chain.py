@@ -15,6 +15,7 @@ from sharegate.audit.chain import (
     Rule,
     Verifier,
     encode_leaf,
+    linked,
     parse_leaf,
     verify_chain,
 )
@@ -275,6 +276,66 @@ def test_the_fault_does_not_depend_on_how_the_leaves_come():
         assert isinstance(whole, Fault)
         assert whole.index_low <= index <= whole.index_high
         assert whole.index_low == index or whole.rule is Rule.ROOT
+
+
+@given(
+    st.lists(st.integers(1, SIZE), max_size=6),
+    st.lists(st.integers(1, SIZE), max_size=4),
+    st.one_of(st.none(), st.tuples(st.integers(0, SIZE - 1), st.integers(0, 54))),
+    st.data(),
+)
+def test_hashes_are_taken_where_leaves_would_be_and_what_is_wrong_is_left(cuts, signed, flip, data):
+    leaves = LEAVES if flip is None else altered(*flip)
+    checkpoints = [state_of(LEAVES, size) for size in {*signed, SIZE}]
+    fed, joined = Verifier(checkpoints), Verifier(checkpoints)
+    ends = sorted({*cuts, SIZE})
+    for first, after in zip([0, *ends], ends, strict=False):
+        part = leaves[first:after]
+        fed.feed(part)
+        found = linked(part, first) if data.draw(st.booleans()) else None
+        if found is None or not joined.take(*found):
+            joined.feed(part)
+        assert (joined.frontier, joined.prev, joined.agrees) == (fed.frontier, fed.prev, fed.agrees)
+    assert joined.finish() == fed.finish()
+    assert (fed.fault is None) is (leaves == LEAVES)
+
+
+@pytest.mark.parametrize("place", range(44))  # all that comes before a core
+@pytest.mark.parametrize("index", [5, 6, 9])
+def test_only_leaves_that_follow_one_another_are_linked(index, place):
+    assert linked(altered(index, place)[5:10], 5) is None
+    assert linked(LEAVES[5:10], 5) == (leaf_hash(LEAVES[4]), list(map(leaf_hash, LEAVES[5:10])))
+    assert linked(LEAVES[5:10], 6) is None
+    assert linked([b"", *LEAVES[6:10]], 5) is None
+    elsewhere = flipped(LEAVES[5], PREV_BYTE)  # what stands before the first is not looked at
+    assert linked([elsewhere], 5) == (parse_leaf(elsewhere).prev, [leaf_hash(elsewhere)])
+
+
+@pytest.mark.parametrize("first", [0, 20, SIZE - 2])
+def test_the_last_whose_hash_was_taken_is_named_by_the_one_after_it(first):
+    leaves = altered(SIZE - 2, CORE_BYTE)
+    verifier = Verifier([HEAD])
+    verifier.feed(leaves[:first])
+    hashes = list(map(leaf_hash, leaves[first : SIZE - 1]))
+    assert verifier.take(parse_leaf(leaves[first]).prev, hashes)
+    assert verifier.feed(leaves[SIZE - 1 :]) is None  # no successor has told yet
+    assert verifier.finish() == Fault(SIZE - 2, SIZE - 2, Rule.ALTERED)
+
+
+def test_hashes_that_do_not_fit_change_nothing():
+    checkpoints = [state_of(LEAVES, 10), HEAD]
+    hashes = list(map(leaf_hash, LEAVES))
+    for prev, taken in ((b"x" * 32, hashes[:5]), (GENESIS, [*hashes[:9], bytes(32)])):
+        verifier = Verifier(checkpoints)
+        assert not verifier.take(prev, taken)
+        assert verifier.frontier == Frontier.empty()
+        assert verifier.take(GENESIS, hashes[:5])
+        assert not verifier.take(GENESIS, hashes[5:6])
+        assert verifier.feed(LEAVES[5:]) is None
+        assert verifier.finish() is None
+    faulty = Verifier(checkpoints)
+    assert faulty.feed([LEAVES[1]]) is not None
+    assert not faulty.take(GENESIS, hashes[:5])
 
 
 def test_after_the_first_fault_nothing_more_is_read():
