@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -401,6 +402,46 @@ async def test_what_cannot_be_remembered_is_not_signed(tmp_path, monkeypatch, ca
         signing.coverage.require_usable()
         assert (await signing.coverage.covered(1)).index == 1
     assert SignerMemory(signing.memory, ORIGIN).recall().frontier.size == 3
+
+
+async def test_the_loop_waits_for_a_disk_only_once_it_was_fast_for_long(tmp_path, monkeypatch):
+    """A disk that begins to take its time holds the event loop up once, and never again."""
+    now, takes, on_the_loop = 0.0, 0.0, []
+    monkeypatch.setattr(signer_module, "perf_counter", lambda: now)
+    remember = SignerMemory.remember
+
+    def slow(self, state):
+        nonlocal now
+        on_the_loop.append(threading.current_thread() is threading.main_thread())
+        now += takes
+        remember(self, state)
+
+    monkeypatch.setattr(SignerMemory, "remember", slow)
+    async with Signing(tmp_path, monkeypatch) as signing:
+
+        async def sign(count):
+            on_the_loop.clear()
+            for _ in range(count):
+                signing.stored.append()
+                await signing.coverage.covered(len(signing.stored.stored) - 1)
+            return on_the_loop[:count]
+
+        await sign(signer_module._FAST_TIMES)
+        assert await sign(4) == [True] * 4
+        takes = 0.002
+        assert await sign(3) == [True, False, False]
+        takes = 0.0
+        assert await sign(signer_module._FAST_TIMES) == [False] * signer_module._FAST_TIMES
+        assert await sign(2) == [True] * 2
+        with monkeypatch.context() as broken:  # what fails was not fast
+            broken.setattr(os, "fdatasync", raising(errno.EIO))
+            signing.stored.append()
+            with pytest.raises(AuditLogUnavailable):
+                await signing.coverage.covered(len(signing.stored.stored) - 1)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while signing.size() < len(signing.stored.stored):
+                await asyncio.sleep(0.01)
+        assert await sign(1) == [False]
 
 
 async def test_a_signer_that_signs_before_it_remembers_is_found(tmp_path, monkeypatch):
