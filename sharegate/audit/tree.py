@@ -149,6 +149,24 @@ class Batch:
             n >>= 1
         return (*path, *self._beyond_subtree(level))
 
+    def node(self, level: int, n: int) -> bytes:
+        """Give a complete subtree of `after`: one with a new leaf, or on the edge of either tree.
+
+        A `Fetch` for whatever was on the tree's edge anywhere in this batch, so for the
+        consistency path from there to `after`.
+
+        Raises:
+            KeyError: it is another one.
+        """
+        if level < len(self._levels):
+            first, nodes = self._levels[level]
+            if 0 <= n - first < len(nodes):
+                return nodes[n - first]
+        size = self.after.size
+        if size >> level & 1 and n == size >> level ^ 1:
+            return self.after.hashes[(size >> level + 1).bit_count()]
+        raise KeyError((level, n))
+
     def completed(self, level: int) -> list[tuple[int, bytes]]:
         """List the subtrees of 2^level leaves that this batch completed: (n, hash), in order."""
         if level >= len(self._levels):

@@ -1,10 +1,10 @@
 """Bring the log's checkpoints to its witnesses, and collect their cosignatures.
 
-One process does it, the one that signs. Each witness is asked by a task of its own, so that one
+One process does it, the one that signs. Each witness is asked by tasks of its own, so that one
 that is slow or dead holds up no other; all are shown the same checkpoint, and once a quorum has
-cosigned it, it is kept and the next one is shown. A witness that refuses is not believed by itself:
-only a checkpoint that this log's own key signed, and that this log's tree does not have, stops the
-log, and that is kept as evidence. So one witness that lies stops nothing.
+cosigned it, it is kept and the next one is shown. Where the witnesses are far, the next one follows
+when half of the way is over: whoever waits waits for one round and a quarter, not for one and a
+half. A witness that refuses is heard out (see `abroad`) before the log is stopped for it.
 
 C2SP tlog-witness (https://c2sp.org/tlog-witness), the client's side.
 """
@@ -12,9 +12,8 @@ C2SP tlog-witness (https://c2sp.org/tlog-witness), the client's side.
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
-from time import time
+from time import perf_counter, time
 from typing import Final, Protocol
 
 import aiohttp
@@ -25,14 +24,13 @@ from sharegate.audit.note import Note, Signature, VerifierKey
 from sharegate.audit.proof import consistency_path
 from sharegate.audit.quorum import Quorum, Witness
 from sharegate.audit.text import read_decimal
-from sharegate.audit.tree import EMPTY_ROOT, range_root
 from sharegate.audit.verdict import Malformed
 from sharegate.audit.witnessing import SIZE_TYPE, Status, Submission, encode
+from sharegate.consortium.abroad import Abroad, prefix
 from sharegate.consortium.coverage import Coverage, computed
-from sharegate.consortium.evidence import keep
-from sharegate.consortium.remote import NotFetched, seen_by, whole
+from sharegate.consortium.remote import NotFetched, whole
 from sharegate.consortium.witnessed import Witnessed, quorum_time
-from sharegate.errors import AuditLogUnavailable, LogDiverged
+from sharegate.errors import LogDiverged
 from sharegate.observe import Observer, WitnessFailed
 from sharegate.record.reader import Broken, PostgresReader
 
@@ -41,6 +39,10 @@ _PAUSE_SECONDS: Final = 1.0
 _REFRESH_SECONDS: Final = 20.0
 _MOST_BYTES: Final = 256_000
 _TRIES: Final = 3
+# At most so many checkpoints are on their way to one witness, the later one half the time of a
+# round behind, and never closer than this: near witnesses are shown one after the other.
+_LANES: Final = 2
+_LEAST_HALF_SECONDS: Final = 0.005
 
 
 class Signing(Protocol):
@@ -60,12 +62,23 @@ class _Failed(Exception):
     """A witness gave no cosignature; says why without what it sent."""
 
 
+class _Overtaken(Exception):
+    """A later checkpoint came to the witness first."""
+
+
 @dataclass(slots=True)
 class _Worker:
-    """What is known of one witness."""
+    """What is known of one witness.
+
+    Attributes:
+        size: How far it is.
+        soon: How far it is once it has taken what is on its way to it.
+        shown: The newest checkpoint that was taken to it.
+    """
 
     witness: Witness
     size: int = 0
+    soon: int = 0
     shown: "_Shown | None" = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     failing: bool = False
@@ -78,9 +91,16 @@ class _Shown:
     note: Note
     data: bytes
     state: Checkpoint
+    began: float
     lines: dict[str, list[Signature]] = field(default_factory=dict)
     pending: set[str] = field(default_factory=set)
-    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    met: bool = False
+    """Whether a quorum has cosigned it."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more need be waited for."""
+        return self.met or not self.pending
 
 
 class Cosigning:
@@ -114,13 +134,15 @@ class Cosigning:
         self._coverage = coverage
         self._reader = reader
         self._witnessed = witnessed
-        self._evidence = evidence
+        self._abroad = Abroad(key, coverage, reader, evidence)
         self._observe = observe
         self._signer = signer
         self._workers = [
             _Worker(witness) for witness in quorum.witnesses.values() if witness.url is not None
         ]
         self._shown: _Shown | None = None
+        self._moved = asyncio.Event()
+        self._half = _LEAST_HALF_SECONDS
         self._taken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._session: aiohttp.ClientSession | None = None
@@ -133,7 +155,8 @@ class Cosigning:
             auto_decompress=False,
         )
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._keeping())]
-        self._tasks += [asyncio.create_task(self._ask_always(worker)) for worker in self._workers]
+        lanes = self._workers * _LANES
+        self._tasks += [asyncio.create_task(self._ask_always(worker)) for worker in lanes]
 
     async def stop(self) -> None:
         """Stop asking."""
@@ -144,27 +167,10 @@ class Cosigning:
             await self._session.close()
 
     async def compare(self, size: int, root: bytes) -> None:
-        """Hold what the witnesses have seen against what this log has, before anything is signed.
-
-        A witness that does not answer cannot say anything against it.
-
-        Args:
-            size: How far the signer remembers.
-            root: The root there.
-
-        Raises:
-            LogDiverged: A witness holds a checkpoint of this log that this log does not have.
-            OSError: The log cannot be read now.
-        """
-        found = await asyncio.gather(
-            *(self._newest(worker) for worker in self._workers), return_exceptions=True
-        )
-        for worker, seen in zip(self._workers, found, strict=True):
-            if isinstance(seen, tuple):
-                try:
-                    await self._judge(worker.witness.name, *seen, size, root)
-                except AuditLogUnavailable as error:
-                    raise OSError(str(error)) from error
+        """Hold what the witnesses have seen against this log; see :meth:`Abroad.compare`."""
+        assert self._session is not None
+        witnesses = [worker.witness for worker in self._workers]
+        await self._abroad.compare(self._session, witnesses, size, root)
 
     # --- the rounds -------------------------------------------------------------------------------
 
@@ -183,15 +189,15 @@ class Cosigning:
                 continue
             note = notes.parse(data)
             state = open_checkpoint(data, [self._key], self._key.name)
-            if self._fresh(state):
+            if self._fresh(state) or self._on_its_way(state):
                 continue
-            names = {worker.witness.name for worker in self._workers}
-            self._shown = shown = _Shown(note, data, state, pending=names)
+            before, names = self._shown, {worker.witness.name for worker in self._workers}
+            self._shown = shown = _Shown(note, data, state, perf_counter(), pending=names)
             for worker in self._workers:
                 worker.wake.set()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SECONDS):
-                    await self._until_quorum(shown)
+                    await self._until_next(before, shown)
 
     async def _follow(self) -> None:
         """Take up what the process that signs has had cosigned, on this host or on another."""
@@ -208,30 +214,50 @@ class Cosigning:
             return False
         return time() - quorum_time(self._quorum, known) < _REFRESH_SECONDS
 
-    async def _until_quorum(self, shown: _Shown) -> None:
-        while shown.pending and not self._quorum.met_by(shown.lines):
-            await shown.moved.wait()
-            shown.moved.clear()
+    def _on_its_way(self, state: Checkpoint) -> bool:
+        """Whether the witnesses are being shown this one, and there is time left for them."""
+        shown = self._shown
+        if shown is None or shown.settled or shown.state != state:
+            return False
+        return perf_counter() - shown.began < _SECONDS
+
+    async def _until_next(self, before: _Shown | None, shown: _Shown) -> None:
+        """Until it is settled; or the one before it is, and half of the way is over."""
+        while not shown.settled:
+            left = shown.began + self._half - perf_counter()
+            ahead = before is not None and not before.settled
+            if left <= 0 and not ahead:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if ahead else left):
+                    await self._moved.wait()
+                    self._moved.clear()
 
     async def _ask_always(self, worker: _Worker) -> None:
+        """One lane to a witness: take it the newest checkpoint that nobody has taken there."""
         while True:
             await worker.wake.wait()
             worker.wake.clear()
             while (shown := self._shown) is not None and worker.shown is not shown:
+                worker.shown = shown
                 await self._ask_once(worker, shown)
-                name, met = worker.witness.name, self._quorum.met_by(shown.lines)
-                if met and name in shown.lines:
+                name = worker.witness.name
+                if name in shown.lines and self._quorum.met_by(shown.lines):
                     self._take_up(shown)
                 shown.pending.discard(name)
-                shown.moved.set()
-                if met or name in shown.lines or not self._signer.signs:
-                    worker.shown = shown
-                else:  # it slipped; where another one is slow, there is time to ask it again
+                self._moved.set()
+                answered = shown.met or name in shown.lines
+                if not answered and self._shown is shown and self._signer.signs:
+                    # It slipped; where another one is slow, there is time to ask it again.
                     await asyncio.sleep(_PAUSE_SECONDS)
+                    if worker.shown is shown:
+                        worker.shown = None
 
     async def _ask_once(self, worker: _Worker, shown: _Shown) -> None:
         try:
             shown.lines[worker.witness.name] = await self._cosigned(worker, shown)
+        except _Overtaken:
+            pass
         except LogDiverged as diverged:
             self._signer.freeze(str(diverged))
         except Exception as error:  # noqa: BLE001  whatever it sent, it is asked again
@@ -247,6 +273,9 @@ class Cosigning:
 
     def _take_up(self, shown: _Shown) -> None:
         """Go on from what a quorum has cosigned; that it is kept, nobody has to wait for."""
+        if not shown.met:
+            shown.met = True
+            self._half = max(_LEAST_HALF_SECONDS, (perf_counter() - shown.began) / 2)
         lines = [line for lines in shown.lines.values() for line in lines]
         whole = Note(shown.note.text, (*shown.note.signatures, *lines))
         if self._witnessed.take_up(notes.encode(whole)):
@@ -266,81 +295,55 @@ class Cosigning:
 
     async def _cosigned(self, worker: _Worker, shown: _Shown) -> list[Signature]:
         """Show it a checkpoint, from where it is; give its lines, checked."""
+        size = shown.state.size
         for _ in range(_TRIES):
-            size = shown.state.size
-            path = await self._path(worker.size, size)
-            status, kind, body = await self._post(
-                worker.witness, encode(Submission(worker.size, path, shown.data))
-            )
+            old = worker.soon
+            self._require_ahead(size, old)
+            path = await self._path(old, shown.state)
+            worker.soon, status = size, 0
+            try:
+                status, kind, body = await self._post(
+                    worker.witness, encode(Submission(old, path, shown.data))
+                )
+            finally:
+                if status != Status.COSIGNED:
+                    worker.soon = worker.size
             if status == Status.COSIGNED:
                 lines = self._checked(worker.witness, shown, body)
-                worker.size = size
+                worker.size = max(worker.size, size)  # the later one's answer may be here already
                 return lines
             # SPEC: "409 Conflict" [...] the tree size of the latest cosigned checkpoint. Some
             # witnesses answer so, without the content type, also where the roots differ.
             known = _size(body) if status == Status.STALE and kind == SIZE_TYPE else None
+            if known is not None:
+                self._require_ahead(size, known)
             if known is None or known > size:
-                await self._hear_out(worker)
+                assert self._session is not None
+                await self._abroad.hear_out(self._session, worker.witness)
             if known is None:
                 raise _Failed(f"answers {status}")
             if known > size:
                 raise _Failed("is further than what it is shown")
-            worker.size = known
+            worker.size = worker.soon = known
         raise _Failed("does not say where it is")
 
-    async def _hear_out(self, worker: _Worker) -> None:
-        """It refused: see whether it holds what this log signed and does not have.
+    def _require_ahead(self, size: int, known: int) -> None:
+        """Raise _Overtaken where a witness is further than this, by what it was shown later."""
+        assert self._shown is not None
+        if size < known <= self._shown.state.size:
+            raise _Overtaken
 
-        Raises:
-            LogDiverged: It does.
-        """
-        found = await self._newest(worker)
-        if found is not None:
-            frontier = self._coverage.state.frontier
-            root = frontier.root() if frontier.size else EMPTY_ROOT
-            await self._judge(worker.witness.name, *found, frontier.size, root)
-
-    async def _newest(self, worker: _Worker) -> tuple[bytes, Checkpoint] | None:
-        """The newest checkpoint it cosigned, if this log has signed it; None where it has none."""
-        assert self._session is not None
-        try:
-            url = _prefix(worker.witness)
-            return await seen_by(self._session, url, [self._key], self._key.name)
-        except OSError:
-            return None
-
-    async def _judge(
-        self, name: str, data: bytes, seen: Checkpoint, size: int, root: bytes
-    ) -> None:
-        """Hold a checkpoint that this log's key signed against this log.
-
-        Raises:
-            LogDiverged: It is not this log's.
-        """
-        if seen.size > size:
-            detail = f"the log is behind: {size} entries, but witness {name} holds a checkpoint of "
-            detail += f"{seen.size}"
-        elif seen.root == (root if seen.size == size else await self._root(seen.size)):
-            return
-        else:
-            detail = f"witness {name} holds another checkpoint of {seen.size} entries"
-        keep(self._evidence, f"{sha256(data).hexdigest()[:32]}.note", data)
-        raise LogDiverged(detail)
-
-    async def _root(self, size: int) -> bytes:
-        """The root this log had at a size."""
-        if not size:
-            return EMPTY_ROOT
-        return await computed(self._reader, lambda fetch: range_root(0, size, fetch))
-
-    async def _path(self, old: int, size: int) -> tuple[bytes, ...]:
-        if old in {0, size}:
+    async def _path(self, old: int, state: Checkpoint) -> tuple[bytes, ...]:
+        if old in {0, state.size}:
             return ()
-        return await computed(self._reader, lambda fetch: consistency_path(old, size, fetch))
+        late = self._coverage.grown(old, state)
+        if late is not None:
+            return late
+        return await computed(self._reader, lambda fetch: consistency_path(old, state.size, fetch))
 
     async def _post(self, witness: Witness, body: bytes) -> tuple[int, str, bytes]:
         assert self._session is not None
-        url = f"{_prefix(witness)}/add-checkpoint"
+        url = f"{prefix(witness)}/add-checkpoint"
         async with self._session.post(url, data=body, allow_redirects=False) as answer:
             kind = answer.headers.get("Content-Type", "")
             return answer.status, kind, await whole(answer, _MOST_BYTES)
@@ -358,11 +361,6 @@ class Cosigning:
         if not found or not all(witness.key.accepts(text, line.signature) for line in found):
             raise _Failed("answers without its cosignature")
         return found
-
-
-def _prefix(witness: Witness) -> str:
-    assert witness.url is not None
-    return witness.url.rstrip("/")
 
 
 def _size(body: bytes) -> int | None:

@@ -9,12 +9,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol, TypeVar
 
 from sharegate.audit.chain import follows
 from sharegate.audit.checkpoint import Checkpoint
-from sharegate.audit.proof import verify_inclusion
+from sharegate.audit.proof import consistency_path, verify_inclusion
 from sharegate.audit.tree import (
     HASH_BYTES,
     Batch,
@@ -61,6 +60,16 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """Stretches that follow one another, as one: from `first` to a tree with this root."""
+
+    first: int
+    leaves: Sequence[bytes]
+    batch: Batch
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _OnePath:
     steps: tuple[bytes, ...]
 
@@ -98,7 +107,7 @@ class Coverage:
         self._reader = reader
         self._waiting: dict[int, list[asyncio.Future[Covered | None]]] = {}
         self._recent: deque[tuple[Stretch, bytes]] = deque(maxlen=_RECENT_BATCHES)
-        self._joined: tuple[int, dict[int, Batch]] = 0, {}
+        self._joined: Joined | None = None
         self._unusable: tuple[Unavailable, str] | None = _NOTHING_SIGNED
 
     def require_usable(self) -> None:
@@ -188,30 +197,44 @@ class Coverage:
         Raises:
             AuditLogUnavailable: As for :func:`prove`.
         """
-        for place, (stretch, _) in enumerate(self._recent):
-            if stretch.first <= index < stretch.after.frontier.size:
-                batch = self._up_to(place, state)
-                if batch is not None:
-                    return Covered(index, stretch.leaves[index - stretch.first], note, batch)
+        joined = self._join(index, state)
+        if joined is not None:
+            return Covered(index, joined.leaves[index - joined.first], note, joined.batch)
         leaf, path = await prove(self._reader, index, state.size, state.root)
         return Covered(index, leaf, note, _OnePath(path))
 
-    def _up_to(self, place: int, state: Checkpoint) -> Batch | None:
-        """The recent batches from one on up to a checkpoint as one; None where one is missing."""
-        if self._joined[0] != state.size:
-            self._joined = state.size, {}
-        known, begin = self._joined[1], self._recent[place][0].before
-        if begin.size not in known:
-            reached, hashes = begin.size, []
-            for stretch, _ in islice(self._recent, place, None):
-                if stretch.first == reached < state.size:
-                    reached = stretch.after.frontier.size
-                    hashes += [leaf_hash(leaf) for leaf in stretch.leaves]
-            if reached != state.size:
-                return None
-            known[begin.size] = Batch(begin, hashes)
-        batch = known[begin.size]
-        return batch if batch.after.root() == state.root else None
+    def grown(self, old: int, state: Checkpoint) -> tuple[bytes, ...] | None:
+        """The consistency path from the tree of a size above 0 to a later checkpoint of this log.
+
+        None where the late batches do not reach from the one to the other.
+        """
+        joined = self._join(old, state)
+        return None if joined is None else consistency_path(old, state.size, joined.batch.node)
+
+    def _join(self, index: int, state: Checkpoint) -> Joined | None:
+        """The late batches, from an entry's on up to a checkpoint, as one; None where one lacks.
+
+        Kept for whoever asks next: of those who wait for one checkpoint, the first has the first
+        entry.
+        """
+        joined = self._joined
+        if joined is None or joined.batch.after.size != state.size or index < joined.first:
+            joined = self._joined = self._joined_from(index, state.size)
+        return joined if joined is not None and joined.root == state.root else None
+
+    def _joined_from(self, index: int, size: int) -> Joined | None:
+        before: Frontier | None = None
+        hashes: list[bytes] = []
+        leaves: list[bytes] = []
+        for stretch, _ in self._recent:
+            if index < stretch.after.frontier.size <= size:
+                before = before or stretch.before
+                hashes += [node for _, node in stretch.batch.completed(0)]
+                leaves += stretch.leaves
+        if before is None or before.size > index or before.size + len(leaves) != size:
+            return None
+        batch = Batch(before, hashes)
+        return Joined(before.size, leaves, batch, batch.after.root())
 
     async def _again(self, index: int) -> Covered:
         """Prove an older entry, from what is stored, under the newest checkpoint."""

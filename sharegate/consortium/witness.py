@@ -61,6 +61,7 @@ class Witness:
         # Of threads, not of tasks: a caller who is gone must not let the next one in half-way.
         self._turns = {origin: Lock() for origin in self._keys}
         self._restored: dict[str, str] = {}
+        self._verified: dict[str, tuple[bytes, Checkpoint]] = {}
         self._memory = memory
         self._clock = clock
         self._observe = observe
@@ -163,7 +164,9 @@ class Witness:
         lines = [cosigner.cosign(text, at) for cosigner in self._cosigners]
         own = self._of_the_log(submission, origin)
         # SPEC: The witness MUST persist the new checkpoint before responding.
-        self._memory.remember(origin, encode_note(Note(text, (*own, *lines))))
+        note = encode_note(Note(text, (*own, *lines)))
+        self._memory.remember(origin, note)
+        self._verified[origin] = note, state  # as `require_signed` has found
         return "".join(line.line for line in lines).encode()
 
     def _latest(self, origin: str) -> tuple[bytes, Checkpoint] | None:
@@ -173,10 +176,15 @@ class Witness:
         note = self._memory.recall(origin)
         if note is None:
             return None
+        known = self._verified.get(origin)
+        if known is not None and known[0] == note:
+            return known
         try:
-            return note, open_checkpoint(note, self._keys[origin], origin)
+            known = note, open_checkpoint(note, self._keys[origin], origin)
         except (Malformed, Unproven) as error:
             raise Forgotten(f"what is remembered of {origin} is damaged: {error}") from error
+        self._verified[origin] = known
+        return known
 
     def _of_the_log(self, submission: Submission, origin: str) -> list[Signature]:
         """The lines by the log's own keys, which were checked; others may be anything."""

@@ -13,11 +13,14 @@ from aiohttp import web
 
 from sharegate.audit import checkpoint, note
 from sharegate.audit import receipt as receipts
+from sharegate.audit.carried import unpack
 from sharegate.audit.chain import parse_leaf
 from sharegate.audit.checkpoint import Checkpoint
+from sharegate.audit.checkpoint import parse as read_checkpoint
 from sharegate.audit.note import Note, Signature, SignerKey, VerifierKey
 from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
 from sharegate.audit.tree import leaf_hash
+from sharegate.audit.witnessing import parse as parse_submission
 from sharegate.cli.call import prepare, send, signed
 from sharegate.cli.demo.stage import sign_everything
 from sharegate.cli.main import main
@@ -46,7 +49,7 @@ def checked(site, quorum_file, reply):
     quorum = read_quorum(quorum_file.read_bytes())
     receipt = receipts.parse(reply.body)
     log_key = VerifierKey.parse(site.log_key)
-    receipts.verify(receipt, leaf_hash(receipt.extra), [log_key], log_key.name)
+    receipts.verify(receipt, leaf_hash(unpack(receipt.extra)), [log_key], log_key.name)
     found = open_cosigned(receipt.checkpoint_note, quorum)
     require_quorum(found, quorum)
     return found
@@ -94,10 +97,13 @@ async def test_a_receipt_is_upgraded_to_what_a_quorum_has_cosigned(site, witness
     assert upgraded.status == 200
     found = checked(site, quorum, upgraded)
     assert found.checkpoint.size > receipts.parse(upgraded.body).index
-    assert len(upgraded.body) <= 2560
-    leaf = len(receipts.parse(upgraded.body).extra)
-    print(f"\nreceipt with {len(found.times)} cosignatures: {len(upgraded.body)} bytes, "
-          f"{leaf} of them the leaf")  # fmt: skip
+    short = receipts.parse(upgraded.body)
+    # As long as its path is in a log of a million entries, at 45 bytes a step.
+    long = receipts.encode(replace(short, path=(bytes(32),) * 20))
+    print(f"\nreceipt with {len(found.times)} cosignatures: {len(upgraded.body)} bytes, at a "
+          f"million entries {len(long)}, {len(short.extra) * 4 // 3} of them the leaf")  # fmt: skip
+    assert len(found.times) >= 3
+    assert len(long) <= 2500
     plain = await fetched(site, reply.exchange_id, query="")
     assert receipts.parse(plain.body).extra == receipts.parse(upgraded.body).extra
     await offline(site, gateway, reply, quorum)
@@ -315,6 +321,61 @@ async def test_one_that_slips_while_another_is_slow_is_asked_again(site, witness
         assert set(found.times) == {"b", "c", "d"}
         assert left == 0
         assert await asyncio.to_thread(gateway.stop) == 0
+
+
+async def test_far_witnesses_are_shown_the_next_while_the_last_is_on_its_way(site, witnesses):
+    """What comes second may even arrive first; no witness is thought to fail for that."""
+    gateway = site.gateway()
+    real = {one.name: one.url for one in witnesses.members}
+    under_way: dict[str, list[int]] = {name: [] for name in real}
+    begun_from_the_last, overtaken, fast = 0, 0, set()
+
+    def far(name):
+        async def carry(request):
+            nonlocal begun_from_the_last, overtaken
+            body = await request.read()
+            if request.method != "POST":
+                return web.Response(status=404)
+            submission = parse_submission(body)
+            size = read_checkpoint(note.parse(submission.note).text).size
+            begun_from_the_last += submission.old in under_way[name]
+            if under_way[name] and size % 3 == 0:
+                fast.add(size)
+            under_way[name].append(size)
+            try:
+                # Now and then the later one is there first, and again when it is shown again.
+                await asyncio.sleep(0 if size in fast else 0.3)
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.post(f"{real[name]}/add-checkpoint", data=body) as answer,
+                ):
+                    kind = {"Content-Type": answer.headers["Content-Type"]}
+                    text = await answer.read()
+                overtaken += answer.status == 409 and int(text) > size
+                await asyncio.sleep(0 if size in fast else 0.1)
+                return web.Response(status=answer.status, body=text, headers=kind)
+            finally:
+                under_way[name].remove(size)
+
+        return carry
+
+    async with contextlib.AsyncExitStack() as stack:
+        urls = {name: await stack.enter_async_context(served(far(name))) for name in real}
+        quorum = witnesses.quorum_file(urls)
+        witnessed(gateway, quorum)
+        witnesses.start()
+        await asyncio.to_thread(gateway.start)
+
+        async def asks():
+            while begun_from_the_last < 5 or not overtaken:
+                reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
+                found = checked(site, quorum, await fetched(site, reply.exchange_id))
+                assert len(found.times) >= 3
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(asks() for _ in range(6)))
+        assert await asyncio.to_thread(gateway.stop) == 0
+    assert "witness_failed" not in gateway.output.read_text(encoding="utf-8")
 
 
 async def test_a_gateway_that_no_quorum_ever_saw_answers_nobody(site, witnesses):

@@ -244,6 +244,30 @@ def test_a_batch_lists_the_subtrees_it_completed(before, count):
         ]
 
 
+@given(st.integers(0, 40), st.integers(1, 30))
+def test_a_batch_proves_that_the_tree_only_grew_since_any_size_in_it(before, count):
+    batch = Batch(Frontier.empty().extend(LEAVES[:before]), LEAVES[before : before + count])
+    size = before + count
+    for old in range(max(before, 1), size + 1):
+        assert consistency_path(old, size, batch.node) == consistency_path(old, size, fetch)
+
+
+@given(st.integers(0, 40), st.integers(1, 30))
+def test_a_batch_gives_the_true_node_or_none(before, count):
+    batch = Batch(Frontier.empty().extend(LEAVES[:before]), LEAVES[before : before + count])
+    for level in range(8):
+        for n in range(-2, 80):
+            end = (n + 1) << level
+            try:
+                node = batch.node(level, n)
+            except KeyError:
+                assert not before < end <= before + count  # what it completed it has
+            else:
+                assert n >= 0
+                assert end <= before + count
+                assert node == mth(LEAVES[n << level : end])
+
+
 @pytest.mark.parametrize("index", [-1, 4, 7, 100])
 def test_a_batch_knows_no_other_leaves(index):
     batch = Batch(Frontier.empty().extend(LEAVES[:5]), LEAVES[5:7])

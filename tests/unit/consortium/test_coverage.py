@@ -6,7 +6,7 @@ import pytest
 
 from sharegate.audit.chain import GENESIS, encode_leaf
 from sharegate.audit.checkpoint import Checkpoint
-from sharegate.audit.proof import verify_inclusion
+from sharegate.audit.proof import verify_consistency, verify_inclusion
 from sharegate.audit.tree import Frontier, inclusion_path, leaf_hash, node_hash
 from sharegate.consortium import coverage as coverage_module
 from sharegate.consortium.coverage import STORED_LEVELS, Coverage, completed_subtrees, extend
@@ -200,15 +200,20 @@ async def test_entries_between_what_was_followed_and_what_was_resumed_are_read_a
     assert shelf.asked == 2 * 3  # for 10, 15 and 19 alone
 
 
+ENDS = (300, 301, 310, 555, 556, 700)
+
+
+def in_batches(shelf):
+    made = coverage(0, shelf)
+    for end in ENDS:
+        publish(made, end)
+    return made
+
+
 async def test_of_recent_entries_nothing_is_read_back_under_whichever_later_checkpoint():
-    shelf, state = Shelf(), LogState.empty()
-    coverage = Coverage(shelf)
-    ends = (300, 301, 310, 555, 556, 700)
-    for end in ends:
-        stretch = extend(state, LEAVES[state.frontier.size : end])
-        coverage.publish(stretch, b"%d" % end)
-        state = stretch.after
-    for size in (*ends[::-1], *ends):
+    shelf = Shelf()
+    coverage = in_batches(shelf)
+    for size in (*ENDS[::-1], *ENDS):
         checkpoint = Checkpoint("o", size, Frontier.empty().extend(HASHES[:size]).root())
         for index in {0, 299, 300, 305, 554, 555, 699} & set(range(size)):
             covered = await coverage.under(index, checkpoint, b"note")
@@ -223,6 +228,18 @@ async def test_of_recent_entries_nothing_is_read_back_under_whichever_later_chec
     assert shelf.asked > 0
     with pytest.raises(AuditLogUnavailable):
         await coverage.under(300, Checkpoint("o", 556, bytes(32)), b"note")
+
+
+def test_that_a_tree_only_grew_is_proven_without_reading_from_any_late_size_on():
+    coverage = in_batches(None)
+    roots = {size: Frontier.empty().extend(HASHES[:size]).root() for size in range(1, 701)}
+    for size in (*ENDS[::-1], *ENDS):
+        checkpoint = Checkpoint("o", size, roots[size])
+        for old in {1, 299, *ENDS, 305, 511, 512, 600} & set(range(1, size)):
+            path = coverage.grown(old, checkpoint)
+            verify_consistency(old, size, roots[old], roots[size], path)
+    assert coverage.grown(310, Checkpoint("o", 560, roots[560])) is None  # within a batch
+    assert coverage.grown(310, Checkpoint("o", 556, bytes(32))) is None  # not of this log
 
 
 async def test_a_gap_in_what_was_followed_is_read_again():

@@ -1,0 +1,121 @@
+"""What the witnesses hold of this log, held against the log itself.
+
+A witness is not believed by itself. Only a checkpoint that this log's own key signed, and that this
+log's tree does not have, stops the log; it is kept as evidence. So one witness that lies stops
+nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import aiohttp
+
+from sharegate.audit.checkpoint import Checkpoint
+from sharegate.audit.note import VerifierKey
+from sharegate.audit.quorum import Witness
+from sharegate.audit.tree import EMPTY_ROOT, range_root
+from sharegate.consortium.coverage import Coverage, computed
+from sharegate.consortium.evidence import keep
+from sharegate.consortium.remote import seen_by
+from sharegate.errors import AuditLogUnavailable, LogDiverged
+from sharegate.record.reader import PostgresReader
+
+
+class Abroad:
+    """Asks witnesses for the newest checkpoint they have cosigned of one log."""
+
+    def __init__(
+        self, key: VerifierKey, coverage: Coverage, reader: PostgresReader, evidence: Path
+    ) -> None:
+        """Put it together.
+
+        Args:
+            key: The log's.
+            coverage: How far the log is signed.
+            reader: Reads the stored tree.
+            evidence: A folder for what shows that the log contradicted itself.
+        """
+        self._key = key
+        self._coverage = coverage
+        self._reader = reader
+        self._evidence = evidence
+
+    async def compare(
+        self, session: aiohttp.ClientSession, witnesses: Sequence[Witness], size: int, root: bytes
+    ) -> None:
+        """Hold what the witnesses have seen against what this log has, before anything is signed.
+
+        A witness that does not answer cannot say anything against it.
+
+        Args:
+            session: What they are asked with.
+            witnesses: Those with a URL.
+            size: How far the signer remembers.
+            root: The root there.
+
+        Raises:
+            LogDiverged: A witness holds a checkpoint of this log that this log does not have.
+            OSError: The log cannot be read now.
+        """
+        found = await asyncio.gather(
+            *(self._newest(session, witness) for witness in witnesses), return_exceptions=True
+        )
+        for witness, seen in zip(witnesses, found, strict=True):
+            if isinstance(seen, tuple):
+                try:
+                    await self._judge(witness.name, *seen, size, root)
+                except AuditLogUnavailable as error:
+                    raise OSError(str(error)) from error
+
+    async def hear_out(self, session: aiohttp.ClientSession, witness: Witness) -> None:
+        """It refused: see whether it holds what this log signed and does not have.
+
+        Raises:
+            LogDiverged: It does.
+        """
+        found = await self._newest(session, witness)
+        if found is not None:
+            frontier = self._coverage.state.frontier
+            root = frontier.root() if frontier.size else EMPTY_ROOT
+            await self._judge(witness.name, *found, frontier.size, root)
+
+    async def _newest(
+        self, session: aiohttp.ClientSession, witness: Witness
+    ) -> tuple[bytes, Checkpoint] | None:
+        """The newest checkpoint it cosigned, if this log has signed it; None where it has none."""
+        try:
+            return await seen_by(session, prefix(witness), [self._key], self._key.name)
+        except OSError:
+            return None
+
+    async def _judge(
+        self, name: str, data: bytes, seen: Checkpoint, size: int, root: bytes
+    ) -> None:
+        """Hold a checkpoint that this log's key signed against this log.
+
+        Raises:
+            LogDiverged: It is not this log's.
+        """
+        if seen.size > size:
+            detail = f"the log is behind: {size} entries, but witness {name} holds a checkpoint of "
+            detail += f"{seen.size}"
+        elif seen.root == (root if seen.size == size else await self._root(seen.size)):
+            return
+        else:
+            detail = f"witness {name} holds another checkpoint of {seen.size} entries"
+        keep(self._evidence, f"{sha256(data).hexdigest()[:32]}.note", data)
+        raise LogDiverged(detail)
+
+    async def _root(self, size: int) -> bytes:
+        """The root this log had at a size."""
+        if not size:
+            return EMPTY_ROOT
+        return await computed(self._reader, lambda fetch: range_root(0, size, fetch))
+
+
+def prefix(witness: Witness) -> str:
+    """The URL before a witness's paths; it must have one."""
+    assert witness.url is not None
+    return witness.url.rstrip("/")
