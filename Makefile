@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench faults strangers mutants clean
+.PHONY: demo test lint bench faults stressed strangers mutants clean
 
 demo: $(VENV)/.demo          ## three departments, a log and a gateway on this machine, and a story
 	$(BIN)/sharegate demo $(ARGS)
@@ -19,6 +19,9 @@ strangers: $(VENV)/.test     ## software that nobody here wrote checks a log tha
 
 mutants: $(VENV)/.test       ## break the decision path in small ways; which of them tests notice
 	$(BIN)/python -m tests.mutation.mutants $(ARGS)
+
+stressed: $(VENV)/.test      ## everything that must hold, on a machine that is too busy
+	$(BIN)/python -m tests.stressed $(ARGS)
 
 faults: $(VENV)/.test        ## the longer fault tests
 	$(BIN)/python -m pytest tests/faults --rounds 100 $(ARGS)

@@ -1,0 +1,46 @@
+"""`make stressed` puts the machine under load for as long as the tests run, and no longer."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import stressed
+
+SEEN = """
+def test_seen():
+    import os
+    own = os.getppid()
+    stat = [open(f"/proc/{each}/stat").read() for each in os.listdir("/proc") if each.isdigit()]
+    beside = [each for each in stat if int(each.rpartition(")")[2].split()[1]) == own]
+    assert len(beside) == 3  # a busy loop, the disk's, and this one
+"""
+
+
+@pytest.fixture(autouse=True)
+def gently(monkeypatch):
+    monkeypatch.setattr(stressed, "LOOPS", 1)
+
+
+def test_the_tests_run_beside_load_and_the_load_ends(tmp_path, capfd):
+    file = tmp_path / "test_it.py"
+    file.write_text(SEEN)
+    assert stressed.main([str(file), "-q", "-p", "no:cacheprovider"]) == 0
+    file.write_text("def test_it():\n    assert False\n")
+    assert stressed.main([str(file), "-q", "-p", "no:cacheprovider"]) == 1
+    assert "processes that never rest" in capfd.readouterr().out
+    assert _children() == []
+
+
+def test_tests_that_do_not_end_are_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(stressed, "BOUND_SECONDS", 5)
+    file = tmp_path / "test_it.py"
+    file.write_text("import time\ndef test_it():\n    time.sleep(600)\n")
+    assert stressed.main([str(file), "-q", "-p", "no:cacheprovider"]) == 1
+    assert _children() == []
+
+
+def _children():
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    lines = [Path(f"/proc/{each}/cmdline").read_bytes() for each in children]
+    return [line for line in lines if b"while True" in line or b"pytest" in line]
