@@ -132,18 +132,26 @@ def remove_abandoned() -> None:
     """Stop and remove what earlier runs left behind because they were killed.
 
     Two signs that a directory is in use: its maker's process lives, or (seen from another process
-    namespace) a server in it is locked.
+    namespace) a server in it is locked. One run at a time removes, since several begin at once.
     """
-    for place in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        maker = place.name.removeprefix(PREFIX).partition("-")[0]
-        if place.stat().st_uid != os.geteuid() or not maker.isdecimal() or _lives(int(maker)):
-            continue
-        servers = [lock.parent for lock in place.glob("*/owner")]
-        if any(_is_locked(server / "owner") for server in servers):
-            continue
-        for server in servers:
-            on_a_thread(EmbeddedPostgres(server).stop("immediate"))
-        shutil.rmtree(place)
+    lock = Path(tempfile.gettempdir()) / f"sharegate-abandoned-{os.geteuid()}"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for place in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+            with contextlib.suppress(FileNotFoundError):  # its maker ended just now, and removed it
+                _remove_if_abandoned(place)
+
+
+def _remove_if_abandoned(place: Path) -> None:
+    maker = place.name.removeprefix(PREFIX).partition("-")[0]
+    if place.stat().st_uid != os.geteuid() or not maker.isdecimal() or _lives(int(maker)):
+        return
+    servers = [owner.parent for owner in place.glob("*/owner")]
+    if any(_is_locked(server / "owner") for server in servers):
+        return
+    for server in servers:
+        on_a_thread(EmbeddedPostgres(server).stop("immediate"))
+    shutil.rmtree(place)
 
 
 def _lives(pid: int) -> bool:
