@@ -48,6 +48,7 @@ GOALS: Mapping[str, Goal | None] = {
     "decision at 100,000 rules ÷ at 10 rules": Goal(1.2, 1.05, more=False),
     "stock Casbin ÷ ours at 100,000 rules, equal results": Goal(5000, 15000, more=True),
     "group-commit appends ÷ pooled INSERT+commit, 64 waiting": Goal(6, 12, more=True),
+    "held for a signed checkpoint: added p50 ÷ append p50": Goal(2, 1, more=False),
     "verify entries from PostgreSQL ÷ one-shot SHA-256": Goal(10, 5, more=False),
     "verify them from files, two processes ÷ one-shot SHA-256": Goal(6, 3, more=False),
     "gateway resident memory, 100,000 grants, MB": Goal(250, 150, more=False),
@@ -123,6 +124,7 @@ class Samples:
             ratios(of["decision", "many"], of["decision", "few"]),
             ratios(of["decision", "stock"], of["decision", "many"]),
             ratios(of["appends", "grouped"], of["appends", "pooled"]),
+            ratios(of["held", "added"], of["held", "append"]),
             ratios(of["verify", "seconds"], of["verify", "once"]),
             ratios(of["files", "seconds"], of["files", "once"]),
             of["channel", "megabytes"],
@@ -144,7 +146,7 @@ def measure(stand: Stand, plan: Plan) -> Samples:
     decisions = Decisions(load_rule_set(stand.policies, departments), stand.policies)
     fresh = stand.fresh_log()
     appends = Appends(fresh, stand.dsn(), stand.entry_sample())
-    claims = Claims(fresh[0])
+    claims, held = Claims(fresh[0]), stand.held()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(appends.start())
         runner.run(appends.fill(plan.entries))
@@ -161,6 +163,8 @@ def measure(stand: Stand, plan: Plan) -> Samples:
             for kind in _ALONE:
                 samples.add(kind, alone=stand.ask(kind, 1, plan.alone)["p50"])
             samples.add("commit", p50=percentile(runner.run(appends.commit(plan.alone)), 0.5))
+            appended, added = runner.run(held.alone(plan.alone))
+            samples.add("held", append=percentile(appended, 0.5), added=percentile(added, 0.5))
             samples.add("claim", p50=percentile(runner.run(claims.alone(plan.alone)), 0.5))
             samples.add(
                 "decision", many=decisions.many(), few=decisions.few(), stock=decisions.stock()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ import asyncpg
 import casbin
 from casbin.model import Model
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import structs
 
 from sharegate.audit.chain import Verifier
 from sharegate.audit.checkpoint import Checkpoint, sign
@@ -24,10 +26,12 @@ from sharegate.authorize.quota_postgres import PostgresQuotas
 from sharegate.authorize.ruleset import RuleSet
 from sharegate.cli.audit.sealed import Files, verify_files
 from sharegate.consortium.sealer import Sealer
+from sharegate.consortium.signed_log import signed_log
 from sharegate.model.grant import Grant
 from sharegate.record.audit_log import Appended, Draft
 from sharegate.record.postgres import PostgresAuditLog
 from sharegate.record.reader import PostgresReader
+from sharegate.settings import AuditLogSettings
 from tests.load.arms import stock_rules
 
 WAITING = 64
@@ -41,7 +45,8 @@ _POOLED = """create table if not exists pooled (
     sealed bytea not null, wrapped bytea)"""
 _COMMIT = "insert into one_row (id, leaf) values ($1, $2)"
 _ONE_ROW = "create table if not exists one_row (id uuid primary key, leaf bytea not null)"
-_KEY = SignerKey("bench.example/log", Ed25519PrivateKey.from_private_bytes(bytes(32)))
+BENCH_ORIGIN = "bench.example/log"
+_KEY = SignerKey(BENCH_ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(32)))
 
 
 class Decisions:
@@ -117,6 +122,16 @@ class Sample:
     core: bytes
     sealed: bytes
     wrapped: bytes
+
+    def draft(self, number: int) -> Draft:
+        """An entry of these bytes, under a name of its own."""
+        return numbered(Draft(UUID(int=0), b"", 0, self.core, self.sealed, self.wrapped), number)
+
+
+def numbered(like: Draft, number: int) -> Draft:
+    """The same entry once more, under an id and a replay key of its own."""
+    key = sha256(str(number).encode()).digest()
+    return structs.replace(like, exchange_id=UUID(int=number), replay_key=key, signed_at=0)
 
 
 class Appends:
@@ -213,17 +228,7 @@ class Appends:
         return took, perf_counter() - began
 
     async def _append(self) -> None:
-        number = next(self._numbers)
-        fate = await self._log.append(
-            Draft(
-                exchange_id=UUID(int=number),
-                replay_key=sha256(str(number).encode()).digest(),
-                signed_at=0,
-                core=self._sample.core,
-                sealed=self._sample.sealed,
-                wrapped=self._sample.wrapped,
-            )
-        )
+        fate = await self._log.append(self._sample.draft(next(self._numbers)))
         assert isinstance(fate, Appended)
         self.entries += 1
 
@@ -231,6 +236,31 @@ class Appends:
         sample = self._sample
         number = UUID(int=next(self._numbers))
         await self._pool.execute(_INSERT, number, sample.leaf, sample.sealed, sample.wrapped)
+
+
+class Held:
+    """Entries of one caller that wait for a signed checkpoint, as every answer does."""
+
+    def __init__(self, settings: AuditLogSettings, dsns: tuple[str, str], sample: Sample) -> None:
+        self._settings = settings
+        self._dsns = dsns
+        self._sample = sample
+        self._numbers = iter(range(10**9))
+
+    async def alone(self, count: int) -> tuple[list[float], list[float]]:
+        """Seconds of so many appends, and how much longer each waited for its checkpoint."""
+        appended, held = [], []
+        async with AsyncExitStack() as stack:
+            opened = await signed_log(self._settings, _KEY, self._dsns, lambda _: None, stack)
+            for _ in range(count):
+                began = perf_counter()
+                fate = await opened.audit_log.append(self._sample.draft(next(self._numbers)))
+                written = perf_counter()
+                assert isinstance(fate, Appended)
+                await opened.coverage.covered(fate.index)
+                appended.append(written - began)
+                held.append(perf_counter() - written)
+        return appended, held
 
 
 class Claims:

@@ -21,7 +21,6 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 from time import perf_counter
-from uuid import UUID
 
 import asyncpg
 import uvloop
@@ -39,6 +38,7 @@ from sharegate.record.reader import PostgresReader
 from sharegate.record.search import Criteria, PostgresSearch
 from tests.integration.searchable import invented
 from tests.load.figures import HEAD, Goal, machine, percentile, ratios, row, say, spread
+from tests.load.parts import numbered
 from tests.postgres import on_a_thread, reachable_directory, remove_abandoned, stopped_at_the_end
 
 ORIGIN = "bench.sharegate.example"
@@ -187,16 +187,7 @@ def drafts() -> Iterator[Draft]:
     number = 0
     while True:
         number += 1
-        like = made[number % len(made)]
-        yield Draft(
-            exchange_id=UUID(int=number),
-            replay_key=sha256(str(number).encode()).digest(),
-            signed_at=0,
-            core=like.core,
-            sealed=like.sealed,
-            wrapped=like.wrapped,
-            blind=like.blind,
-        )
+        yield numbered(made[number % len(made)], number)
 
 
 async def beside(server: EmbeddedPostgres, place: Path, rounds: int, seconds: float) -> list[float]:

@@ -13,15 +13,17 @@ from typing import Any
 
 import asyncpg
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import structs
 
 from sharegate.audit.chain import parse_leaf
 from sharegate.cli.demo.stage import ORIGIN, sign_everything
 from sharegate.embedded import EmbeddedPostgres
 from sharegate.identify.officer import issue_token
 from sharegate.record.migrate import provision
+from sharegate.settings import load_settings
 from tests.load.arms import THUMBPRINT, Order
 from tests.load.grants import registered_bureaus, write_policies
-from tests.load.parts import Sample
+from tests.load.parts import BENCH_ORIGIN, Held, Sample
 from tests.postgres import on_a_thread, reachable_directory, remove_abandoned, stopped_at_the_end
 from tests.site import POLICIES, Site, free_port, site_on
 
@@ -52,7 +54,7 @@ class Arm:
         return int(text.partition("VmRSS:")[2].split()[0]) / 1024
 
     def stop(self) -> None:
-        _end(self.process)
+        end(self.process)
 
 
 @dataclass
@@ -101,9 +103,17 @@ class Stand:
         )
         return Sample(row["leaf"], parse_leaf(row["leaf"]).core, row["sealed"], row["wrapped"])
 
-    def fresh_log(self) -> tuple[str, str]:
+    def fresh_log(self, name: str = "bench_log", origin: str = ORIGIN) -> tuple[str, str]:
         """One more audit log's database."""
-        return on_a_thread(provision(self.server.dsn, ORIGIN, "bench_log"))
+        return on_a_thread(provision(self.server.dsn, origin, name))
+
+    def held(self) -> Held:
+        """Another one, with a signer."""
+        state = self.site.place / "held"
+        state.mkdir()
+        settings = load_settings(self.site.gateways[0].config).audit_log
+        own = structs.replace(settings, origin=BENCH_ORIGIN, state=state, quorum=None)
+        return Held(own, self.fresh_log("bench_held", BENCH_ORIGIN), self.entry_sample())
 
     def start(self, kind: str, profile: Path | None = None) -> None:
         """Start an arm and wait until it serves."""
@@ -119,7 +129,7 @@ class Stand:
         )
         output = self.site.place / f"{kind}.log"
         with output.open("ab") as errors:
-            process = _spawn("tests.load.arms", json.dumps(asdict(order)), errors=errors)
+            process = spawn("tests.load.arms", json.dumps(asdict(order)), errors=errors)
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
             raise RuntimeError(f"{kind} does not start:\n{output.read_text()[-3000:]}")
@@ -151,27 +161,33 @@ class Stand:
         return gateway.config, port if kind in GATEWAYS else free_port()
 
     def _question(self, kind: str, port: int) -> dict[str, Any]:
-        keys = self.site.place / "keys"
-        token = issue_token(
-            load_pem_private_key((keys / "civil-affairs.issuer.pem").read_bytes(), None),
-            issuer="https://officers.civil-affairs.example",
-            officer="zhang.wei",
-            department="civil-affairs",
-            audience=f"127.0.0.1:{port}",
-            now=int(time.time()),
-            lifetime_s=3600,
-        )
-        signs, proves = kind in {"signed", "naive"}, kind in {"signed", "naive", "channel"}
         owner = on_a_thread(_row(self.server.dsn("housing"), _ONE_PROPERTY))[0]
-        body = self.site.properties(where={"owner_id_number": owner})
-        return {
-            "host": f"127.0.0.1:{port}",
-            "body": json.dumps(body, ensure_ascii=False),
-            "token": token if proves else None,
-            "key": str(keys / "civil-affairs.pem") if signs else None,
-            "key_id": "civil-affairs-demo",
-            "expect": owner,
-        }
+        signs, proves = kind in {"signed", "naive"}, kind in {"signed", "naive", "channel"}
+        return question(self.site, port, owner, proves=proves, signs=signs)
+
+
+def question(
+    site: Site, port: int, owner: str, *, proves: bool = True, signs: bool = True
+) -> dict[str, Any]:
+    """What the load generator asks of whatever listens at this port: the estate of one person."""
+    keys = site.place / "keys"
+    token = issue_token(
+        load_pem_private_key((keys / "civil-affairs.issuer.pem").read_bytes(), None),
+        issuer="https://officers.civil-affairs.example",
+        officer="zhang.wei",
+        department="civil-affairs",
+        audience=f"127.0.0.1:{port}",
+        now=int(time.time()),
+        lifetime_s=3600,
+    )
+    return {
+        "host": f"127.0.0.1:{port}",
+        "body": json.dumps(site.properties(where={"owner_id_number": owner}), ensure_ascii=False),
+        "token": token if proves else None,
+        "key": str(keys / "civil-affairs.pem") if signs else None,
+        "key_id": "civil-affairs-demo",
+        "expect": owner,
+    }
 
 
 _NEXT = '\n[[department]]\nid = "housing"'
@@ -201,16 +217,17 @@ def standing(grants: int) -> Iterator[Stand]:
         policies = write_policies(POLICIES, place / "policies", grants)
         sign_everything(site.place, policies)
         on_a_thread(_run(server.dsn(), "create database bench"))
-        stand = Stand(server, site, policies, _spawn("tests.load.asker"))
+        stand = Stand(server, site, policies, spawn("tests.load.asker"))
         try:
             yield stand
         finally:
             for arm in stand.arms.values():
                 arm.stop()
-            _end(stand.asker)
+            end(stand.asker)
 
 
-def _spawn(module: str, *arguments: str, errors: Any = None) -> subprocess.Popen[str]:
+def spawn(module: str, *arguments: str, errors: Any = None) -> subprocess.Popen[str]:
+    """Start a module that listens to its input and ends with it."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
@@ -220,7 +237,7 @@ def _spawn(module: str, *arguments: str, errors: Any = None) -> subprocess.Popen
     )
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str]) -> None:
     """Let it end by itself, as its input ends; not for ever."""
     assert process.stdin is not None
     assert process.stdout is not None

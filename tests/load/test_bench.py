@@ -54,6 +54,7 @@ def test_added_time_is_of_one_round_and_counted_in_commits():
     samples.add("swap", seconds=1.0, held=1.0)
     samples.add("decision", many=1.0, few=1.0, stock=1.0)
     samples.add("appends", grouped=1.0, pooled=1.0)
+    samples.add("held", append=1.0, added=1.0)
     samples.add("verify", seconds=1.0, once=1.0)
     samples.add("files", seconds=1.0, once=1.0)
     samples.of["channel", "alone"] = [2.5]
