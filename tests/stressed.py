@@ -17,6 +17,7 @@ from typing import Final
 from tests import everything
 
 BOUND_SECONDS: Final = 60 * 60
+PATIENCE_SECONDS: Final = 60
 LOOPS: Final = (os.cpu_count() or 1) + 1
 _BUSY: Final = """
 while True: pass
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
 
 def _end(tests: subprocess.Popen[bytes]) -> None:
     """End what still runs, as Ctrl-C would; by force where that does not help."""
-    for how, seconds in ((signal.SIGINT, 60), (signal.SIGKILL, None)):
+    for how, seconds in ((signal.SIGINT, PATIENCE_SECONDS), (signal.SIGKILL, None)):
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(tests.pid, how)
             tests.wait(seconds)

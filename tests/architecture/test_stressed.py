@@ -8,12 +8,12 @@ import pytest
 from tests import stressed
 
 SEEN = """
+import os, pathlib
 def test_seen():
-    import os
     own = os.getppid()
-    stat = [open(f"/proc/{each}/stat").read() for each in os.listdir("/proc") if each.isdigit()]
-    beside = [each for each in stat if int(each.rpartition(")")[2].split()[1]) == own]
-    assert len(beside) == 3  # a busy loop, the disk's, and this one
+    beside = pathlib.Path(f"/proc/{own}/task/{own}/children").read_text().split()
+    lines = [pathlib.Path(f"/proc/{each}/cmdline").read_bytes() for each in beside]
+    assert len([line for line in lines if b"while True" in line]) == 2  # busy, and the disk's
 """
 
 
@@ -34,6 +34,7 @@ def test_the_tests_run_beside_load_and_the_load_ends(tmp_path, capfd):
 
 def test_tests_that_do_not_end_are_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(stressed, "BOUND_SECONDS", 5)
+    monkeypatch.setattr(stressed, "PATIENCE_SECONDS", 5)  # where it is started with SIGINT ignored
     file = tmp_path / "test_it.py"
     file.write_text("import time\ndef test_it():\n    time.sleep(600)\n")
     assert stressed.main([str(file), "-q", "-p", "no:cacheprovider"]) == 1
@@ -43,4 +44,4 @@ def test_tests_that_do_not_end_are_ended(tmp_path, monkeypatch):
 def _children():
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     lines = [Path(f"/proc/{each}/cmdline").read_bytes() for each in children]
-    return [line for line in lines if b"while True" in line or b"pytest" in line]
+    return [line for line in lines if b"while True" in line or b"\0pytest\0" in line]
