@@ -73,6 +73,7 @@ class Question(NamedTuple):
 
 
 _Comparison = tuple[str, str, str, bool]
+_Key = tuple[str, str, str, str]  # provider, resource, mode, purpose
 _Link = Callable[[str, str], bool]
 
 
@@ -182,18 +183,23 @@ class PolicyDecisionPoint:
         self._hash = rule_set.hash
         self._classes, self._posts = Classes(rule_set.departments), Posts(rule_set.posts)
         self._casbin = _enforcer(rule_set.model, self._classes, self._posts)
-        collected: dict[tuple[str, str, str, str, str], list[Grant]] = {}
+        collected: dict[str, dict[_Key, list[Grant]]] = {}
         for grant in rule_set.grants:
+            granted = collected.setdefault(grant.consumer, {})
             for mode, purpose in product(grant.modes, grant.purposes):
-                key = (grant.consumer, grant.provider, grant.resource, mode, purpose)
-                collected.setdefault(key, []).append(grant)
+                key = (grant.provider, grant.resource, mode, purpose)
+                granted.setdefault(key, []).append(grant)
+        # By consumer first: what one decision looks up of it then lies close together.
+        self._index = {
+            consumer: {key: tuple(grants) for key, grants in granted.items()}
+            for consumer, granted in collected.items()
+        }
         # What each department may be called by, as far as any rule does.
         called = {grant.consumer for grant in rule_set.grants}
         self._names = {
             str(each): (ANY, *sorted(self._classes.of(each) & called))
             for each in rule_set.departments
         }
-        self._index = {key: tuple(grants) for key, grants in collected.items()}
         # Decisions already made, and from when until when they hold.
         self._memo: dict[Question, tuple[int, int, Grant | Deny]] = {}
         self._self_test(rule_set)
@@ -253,13 +259,19 @@ class PolicyDecisionPoint:
         return ruling
 
     def _candidates(self, question: Question) -> list[Grant]:
-        index = self._index
-        provider, resource = question.provider, question.resource
+        _, _, provider, resource, mode, purpose, _, _ = question
+        keys = (
+            (provider, resource, mode, purpose),
+            (provider, resource, mode, ANY),
+            (provider, resource, ANY, purpose),
+            (provider, resource, ANY, ANY),
+        )
         found: list[Grant] = []
         for consumer in self._names.get(question.consumer, ()):
-            for mode in (question.mode, ANY):
-                for purpose in (question.purpose, ANY):
-                    found += index.get((consumer, provider, resource, mode, purpose), ())
+            granted = self._index.get(consumer)
+            if granted is not None:
+                for key in keys:
+                    found += granted.get(key, ())
         return found
 
     def _ruling(

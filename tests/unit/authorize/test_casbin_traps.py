@@ -366,7 +366,7 @@ def test_the_self_test_asks_what_nobody_granted(tmp_path, monkeypatch):
 
     def generous(self, question, at):
         asked.append((question, at))
-        return next(iter(self._index.values()))[0]
+        return next(iter(next(iter(self._index.values())).values()))[0]
 
     monkeypatch.setattr(PolicyDecisionPoint, "decide", generous)
     with pytest.raises(Misconfigured, match="self-test: an unknown request was") as refused:
