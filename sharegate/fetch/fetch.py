@@ -108,6 +108,9 @@ def _leaving(kind: FieldType, rule: MaskRule) -> Callable[[object], Value]:
     carry, conceal = carried(kind), mask(rule)
 
     def leave(value: object) -> Value:
+        return None if value is None else carry(value)
+
+    def leave_masked(value: object) -> Value:
         return conceal(None if value is None else carry(value))
 
-    return leave
+    return leave if rule is MaskRule.NONE else leave_masked

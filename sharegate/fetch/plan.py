@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from sharegate.fetch.wire import Bound, bindable
-from sharegate.model.catalogue import Field, FieldName, FieldType, MaskRule
+from sharegate.model.catalogue import Field, FieldName, FieldType, MaskRule, Resource
 from sharegate.model.decision import Permit
 from sharegate.model.request import AccessRequest
 
@@ -35,6 +35,11 @@ class Shape:
     columns: tuple[Column, ...]
     keys: tuple[Column, ...]
     regions: tuple[Column, ...] = ()
+
+
+_MOST_SHAPES = 512
+# With each the resource it was made of, so that no other can come to have its `id`.
+_shapes: dict[tuple[object, ...], tuple[Resource, Shape]] = {}
 
 
 class Plan(Struct, frozen=True, gc=False):
@@ -80,21 +85,35 @@ def plan(permit: Permit, request: AccessRequest) -> Plan | None:
         if bound is None:
             return None
         values.append(bound)
-    equal = [(name, value) for name, value, begins in permit.rows if not begins]
-    begin = [(name, value) for name, value, begins in permit.rows if begins]
+    if permit.rows:
+        values += [value for _, value, begins in permit.rows if not begins]
+        values += [value for _, value, begins in permit.rows if begins]
+    return Plan(_shape(permit, tuple(keys)), tuple(values), permit.row_limit)
+
+
+def _shape(permit: Permit, keys: tuple[FieldName, ...]) -> Shape:
+    """The shape of a question, made once of a resource as the catalogue in force has it."""
+    resource = permit.resource
+    terms = tuple([(name, begins) for name, _, begins in permit.rows])
+    known = (id(resource), permit.fields, keys, terms)
+    found = _shapes.get(known)
+    if found is not None:
+        return found[1]
+
+    def columns(names: Iterable[FieldName]) -> tuple[Column, ...]:
+        fields = [resource.fields[name] for name in names]
+        return tuple(Column(field.column, field.type) for field in fields)
+
     shape = Shape(
-        permit.resource.relation,
-        _columns(permit, permit.fields),
-        _columns(permit, [*keys, *(name for name, _ in equal)]),
-        _columns(permit, [name for name, _ in begin]),
+        resource.relation,
+        columns(permit.fields),
+        columns([*keys, *(name for name, begins in terms if not begins)]),
+        columns(name for name, begins in terms if begins),
     )
-    values += [value for _, value in (*equal, *begin)]
-    return Plan(shape, tuple(values), permit.row_limit)
-
-
-def _columns(permit: Permit, names: Iterable[FieldName]) -> tuple[Column, ...]:
-    catalogued = permit.resource.fields
-    return tuple(Column(catalogued[name].column, catalogued[name].type) for name in names)
+    if len(_shapes) >= _MOST_SHAPES:
+        _shapes.clear()
+    _shapes[known] = resource, shape
+    return shape
 
 
 def _masked(permit: Permit, field: Field) -> bool:

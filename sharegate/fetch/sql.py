@@ -30,6 +30,7 @@ from sqlalchemy.types import TypeEngine
 
 from sharegate.fetch.plan import Column, Plan, Shape
 from sharegate.model.catalogue import FieldType
+from sharegate.model.ids import text
 
 _SHAPES = 512  # a shape costs about a millisecond to build and 2 KB to keep
 _AS_IT_IS = frozenset({FieldType.INTEGER, FieldType.BOOLEAN})
@@ -59,7 +60,7 @@ class Statement:
 def arguments(plan: Plan, exchange_id: UUID) -> tuple[str | int | bool | Decimal, ...]:
     """What to bind to the statement of the plan's shape, in the order of its placeholders."""
     values = (each.isoformat() if isinstance(each, date) else each for each in plan.values)
-    return (str(exchange_id), *values, plan.row_limit)
+    return (text(exchange_id), *values, plan.row_limit)
 
 
 @lru_cache(maxsize=_SHAPES)

@@ -65,8 +65,6 @@ def bindable(kind: FieldType, asked: Scalar) -> Bound | None:  # noqa: PLR0911  
 
 
 def _is_unicode(text: str) -> bool:
-    if text.isascii():
-        return True
     try:
         text.encode()
     except UnicodeEncodeError:  # a lone surrogate
@@ -75,7 +73,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _text(found: object) -> str:
-    if isinstance(found, str) and _is_unicode(found):
+    if isinstance(found, str) and (found.isascii() or _is_unicode(found)):
         return found
     raise Unrepresentable("not text")
 

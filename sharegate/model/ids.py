@@ -1,6 +1,7 @@
 """Exchange ids: UUIDv7 (RFC 9562 5.7), so that they rise with time."""
 
 import os
+from functools import lru_cache
 from uuid import UUID
 
 _RANDOM_BYTES = 10
@@ -24,3 +25,9 @@ def exchange_id(at: int, random: bytes) -> UUID:
 def new_id(at: int) -> UUID:
     """Make an id that nobody else has, for a moment in milliseconds of Unix time."""
     return exchange_id(at, os.urandom(_RANDOM_BYTES))
+
+
+@lru_cache(maxsize=1024)
+def text(of: UUID) -> str:
+    """Write an id as RFC 9562 4 does: once, for the rooms that each need it."""
+    return str(of)

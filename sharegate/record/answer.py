@@ -5,6 +5,7 @@ from hashlib import sha256
 
 import msgspec
 
+from sharegate.model.ids import text
 from sharegate.model.passage import Disclosure, Fetched
 from sharegate.record.entry import Label, b64, commit, read_core, unb64
 
@@ -21,7 +22,7 @@ def encode_answer(fetched: Fetched, disclosure: Disclosure, salt: bytes) -> byte
     names = disclosure.fields
     return _encode(
         {
-            "exchange_id": str(fetched.decided.identified.exchange_id),
+            "exchange_id": text(fetched.decided.identified.exchange_id),
             "provider": permit.resource.provider,
             "resource": permit.resource.id,
             "version": permit.resource.version,

@@ -12,6 +12,7 @@ from aiohttp import ETag, hdrs, web
 
 from sharegate.gateway import Gateway
 from sharegate.model.catalogue import Catalogue
+from sharegate.model.ids import text
 from sharegate.model.passage import Arrived, Disclosure, Released
 from sharegate.observe import Observer
 from sharegate.settings import Limits
@@ -184,7 +185,7 @@ def _wrong_with(content_type: str, query: str) -> str | None:
 
 
 def _headers(released: Released) -> dict[str, str]:
-    headers = {EXCHANGE_HEADER: str(released.exchange_id), ENTRY_HEADER: str(released.index)}
+    headers = {EXCHANGE_HEADER: text(released.exchange_id), ENTRY_HEADER: str(released.index)}
     if released.receipt is not None:
         headers[RECEIPT_HEADER] = b64encode(released.receipt).decode()
     return headers

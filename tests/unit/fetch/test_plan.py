@@ -1,8 +1,11 @@
+from dataclasses import replace as replaced
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from sharegate.fetch import plan as plans
 from sharegate.fetch.fetch import within
 from sharegate.fetch.plan import Column, may_not_ask_by, plan
 from sharegate.fetch.sql import arguments, statement
@@ -10,6 +13,7 @@ from sharegate.model.catalogue import FieldType, MaskRule
 from tests.unit.fetch.estate import ALL, EXCHANGE, field, permit, request, resource
 
 KEY = "certificate_no"
+KEYED = resource(fields=[field(name, key=True) for name in ALL])
 
 
 def test_a_plan_holds_the_permits_columns_and_the_requests_values():
@@ -35,6 +39,34 @@ def test_the_order_of_members_makes_no_new_shape(order):
     planned = plan(permit(listed=listed), asked)
     assert planned.values == ("address", "certificate_no", "owner_id_number")
     assert [key.name for key in planned.shape.keys] == list(planned.values)
+
+
+def test_a_changed_catalogue_makes_a_new_shape():
+    asked = request(certificate_no="c1")
+    before = permit((KEY,), listed=resource(fields=[field(KEY, key=True)]))
+    after = permit((KEY,), listed=resource(fields=[replaced(field(KEY, key=True), column="no_2")]))
+    for allowed, column in ((before, KEY), (after, "no_2"), (before, KEY)):
+        planned = plan(allowed, asked)
+        assert [each.name for each in (*planned.shape.columns, *planned.shape.keys)] == [column] * 2
+
+
+@given(
+    st.lists(st.sampled_from(ALL), min_size=1, unique=True),
+    st.lists(st.sampled_from(ALL), min_size=1, unique=True),
+    st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from("ab"), st.booleans())),
+)
+def test_what_is_kept_is_what_would_be_made(fields, keys, rows):
+    allowed = replace(permit(tuple(fields), listed=KEYED), rows=tuple(rows))
+    asked = request(**dict.fromkeys(keys, "x"))
+    kept = plan(allowed, asked)
+    plans._shapes.clear()
+    assert plan(allowed, asked) == kept
+
+
+def test_shapes_kept_are_bounded():
+    for _ in range(plans._MOST_SHAPES + 10):
+        plan(permit(listed=resource()), request(certificate_no="c1"))
+    assert 0 < len(plans._shapes) <= plans._MOST_SHAPES
 
 
 @pytest.mark.parametrize(
