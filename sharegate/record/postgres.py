@@ -20,12 +20,7 @@ from sharegate.record.audit_log import Appended, Draft, Fate, Lent, Replayed, St
 from sharegate.record.commit import GroupCommit
 from sharegate.record.reader import Broken, PostgresReader
 
-# Ids and times travel as text: asyncpg asks of every other array element whether it is an array
-# itself, which costs more than sending it.
-_APPEND: Final = (
-    "select fates, seqs from sharegate.append("
-    "$1::text[]::uuid[], $2, $3::text[]::bigint[], $4, $5, $6, $7, $8)"
-)
+_APPEND: Final = "select fates, seqs from sharegate.append($1, $2, $3, $4, $5, $6, $7, $8)"
 _USABLE: Final = "select sharegate.usable()"
 _KEEP: Final = "select sharegate.keep_checkpoint($1, $2, $3, $4, $5, $6, $7)"
 _KEEP_COSIGNED: Final = "select sharegate.keep_cosigned($1, $2)"
@@ -41,7 +36,7 @@ _FORGET_SECONDS: Final = 60.0
 
 # What a trial appends: about as much as an exchange does. Never committed.
 _TRIAL: Final = (
-    ["0" * 32], [bytes(32)], ["0"], [bytes(1024)], [bytes(512)], [bytes(512)], [None], False,
+    [UUID(int=0)], [bytes(32)], [0], [bytes(1024)], [bytes(512)], [bytes(512)], [None], False,
 )  # fmt: skip
 
 _WHY = {
@@ -176,9 +171,9 @@ class PostgresAuditLog:
         try:
             row = await self._appender.fetchrow(
                 _APPEND,
-                [draft.exchange_id.hex for draft in batch],
+                [draft.exchange_id for draft in batch],
                 [draft.replay_key for draft in batch],
-                [str(draft.signed_at) for draft in batch],
+                [draft.signed_at for draft in batch],
                 [draft.core for draft in batch],
                 [draft.sealed for draft in batch],
                 [draft.wrapped for draft in batch],
