@@ -7,6 +7,7 @@ nothing.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from sharegate.audit.quorum import Witness
 from sharegate.audit.tree import EMPTY_ROOT, range_root
 from sharegate.consortium.coverage import Coverage, computed
 from sharegate.consortium.evidence import keep
+from sharegate.consortium.memory import LogState
 from sharegate.consortium.remote import seen_by
-from sharegate.errors import AuditLogUnavailable, LogDiverged
-from sharegate.record.reader import PostgresReader
+from sharegate.consortium.stored import StoredLog
+from sharegate.errors import AuditLogUnavailable, LogDiverged, Unavailable
+from sharegate.record.reader import Broken, PostgresReader
 
 
 class Abroad:
@@ -40,10 +43,11 @@ class Abroad:
         self._key = key
         self._coverage = coverage
         self._reader = reader
+        self._stored = StoredLog(reader, key)
         self._evidence = evidence
 
     async def compare(
-        self, session: aiohttp.ClientSession, witnesses: Sequence[Witness], size: int, root: bytes
+        self, session: aiohttp.ClientSession, witnesses: Sequence[Witness], state: LogState
     ) -> None:
         """Hold what the witnesses have seen against what this log has, before anything is signed.
 
@@ -52,8 +56,7 @@ class Abroad:
         Args:
             session: What they are asked with.
             witnesses: Those with a URL.
-            size: How far the signer remembers.
-            root: The root there.
+            state: How far the signer remembers.
 
         Raises:
             LogDiverged: A witness holds a checkpoint of this log that this log does not have.
@@ -65,21 +68,25 @@ class Abroad:
         for witness, seen in zip(witnesses, found, strict=True):
             if isinstance(seen, tuple):
                 try:
-                    await self._judge(witness.name, *seen, size, root)
+                    await self._judge(witness.name, *seen, state)
                 except AuditLogUnavailable as error:
                     raise OSError(str(error)) from error
 
-    async def hear_out(self, session: aiohttp.ClientSession, witness: Witness) -> None:
+    async def hear_out(self, session: aiohttp.ClientSession, witness: Witness) -> int:
         """It refused: see whether it holds what this log signed and does not have.
+
+        Returns:
+            How far it holds this log; 0 where it does not say so.
 
         Raises:
             LogDiverged: It does.
+            AuditLogUnavailable: The log cannot be read now.
         """
         found = await self._newest(session, witness)
-        if found is not None:
-            frontier = self._coverage.state.frontier
-            root = frontier.root() if frontier.size else EMPTY_ROOT
-            await self._judge(witness.name, *found, frontier.size, root)
+        if found is None:
+            return 0
+        await self._judge(witness.name, *found, self._coverage.state)
+        return found[1].size
 
     async def _newest(
         self, session: aiohttp.ClientSession, witness: Witness
@@ -90,28 +97,45 @@ class Abroad:
         except OSError:
             return None
 
-    async def _judge(
-        self, name: str, data: bytes, seen: Checkpoint, size: int, root: bytes
-    ) -> None:
+    async def _judge(self, name: str, data: bytes, seen: Checkpoint, state: LogState) -> None:
         """Hold a checkpoint that this log's key signed against this log.
+
+        It may be of more than is known here: then another host signed since, and kept it or died
+        before it could.
 
         Raises:
             LogDiverged: It is not this log's.
+            AuditLogUnavailable: The log cannot be read now.
         """
-        if seen.size > size:
-            detail = f"the log is behind: {size} entries, but witness {name} holds a checkpoint of "
-            detail += f"{seen.size}"
-        elif seen.root == (root if seen.size == size else await self._root(seen.size)):
-            return
-        else:
+        known = state.frontier.size
+        try:
+            if seen.size > known:
+                size = (await self._reader.head())[1]
+                if size >= seen.size:
+                    await self._stored.stretch(state, seen)
+                    return
+                detail = f"the log is behind: {size} entries, but witness {name} holds a "
+                detail += f"checkpoint of {seen.size}"
+            elif seen.root == await self._root(seen.size, state):
+                return
+            else:
+                detail = f"witness {name} holds another checkpoint of {seen.size} entries"
+        except LogDiverged:
             detail = f"witness {name} holds another checkpoint of {seen.size} entries"
-        keep(self._evidence, f"{sha256(data).hexdigest()[:32]}.note", data)
+        except Broken as error:
+            raise AuditLogUnavailable(
+                Unavailable.DOWN, "the audit log cannot be read now"
+            ) from error
+        with suppress(OSError):  # a full disk is no reason to go on
+            keep(self._evidence, f"{sha256(data).hexdigest()[:32]}.note", data)
         raise LogDiverged(detail)
 
-    async def _root(self, size: int) -> bytes:
-        """The root this log had at a size."""
+    async def _root(self, size: int, state: LogState) -> bytes:
+        """The root this log had at a size, at most that of the state."""
         if not size:
             return EMPTY_ROOT
+        if size == state.frontier.size:
+            return state.frontier.root()
         return await computed(self._reader, lambda fetch: range_root(0, size, fetch))
 
 

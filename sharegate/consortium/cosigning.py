@@ -28,11 +28,12 @@ from sharegate.audit.verdict import Malformed
 from sharegate.audit.witnessing import SIZE_TYPE, Status, Submission, encode
 from sharegate.consortium.abroad import Abroad, prefix
 from sharegate.consortium.coverage import Coverage, computed
+from sharegate.consortium.memory import LogState
 from sharegate.consortium.remote import NotFetched, whole
 from sharegate.consortium.witnessed import Witnessed, quorum_time
-from sharegate.errors import LogDiverged
+from sharegate.errors import AuditLogUnavailable, LogDiverged
 from sharegate.observe import Observer, WitnessFailed
-from sharegate.record.reader import Broken, PostgresReader
+from sharegate.record.reader import PostgresReader
 
 _SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 1.0
@@ -166,11 +167,11 @@ class Cosigning:
         if self._session is not None:
             await self._session.close()
 
-    async def compare(self, size: int, root: bytes) -> None:
+    async def compare(self, state: LogState) -> None:
         """Hold what the witnesses have seen against this log; see :meth:`Abroad.compare`."""
         assert self._session is not None
         witnesses = [worker.witness for worker in self._workers]
-        await self._abroad.compare(self._session, witnesses, size, root)
+        await self._abroad.compare(self._session, witnesses, state)
 
     # --- the rounds -------------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class Cosigning:
     async def _follow(self) -> None:
         """Take up what the process that signs has had cosigned, on this host or on another."""
         self._witnessed.look()
-        with suppress(*Broken):
+        with suppress(Exception):  # a driver's slip on a dying connection too
             note = await self._reader.cosigned()
             if note is not None and self._witnessed.is_behind(note):
                 await self._witnessed.keep(note)
@@ -256,8 +257,8 @@ class Cosigning:
     async def _ask_once(self, worker: _Worker, shown: _Shown) -> None:
         try:
             shown.lines[worker.witness.name] = await self._cosigned(worker, shown)
-        except _Overtaken:
-            pass
+        except (_Overtaken, AuditLogUnavailable):
+            pass  # none of it is the witness's fault
         except LogDiverged as diverged:
             self._signer.freeze(str(diverged))
         except Exception as error:  # noqa: BLE001  whatever it sent, it is asked again
@@ -277,7 +278,7 @@ class Cosigning:
             shown.met = True
             self._half = max(_LEAST_HALF_SECONDS, (perf_counter() - shown.began) / 2)
         lines = [line for lines in shown.lines.values() for line in lines]
-        whole = Note(shown.note.text, (*shown.note.signatures, *lines))
+        whole = Note(shown.note.text, (*shown.note.signatures, *lines)[: notes.MAX_SIGNATURES])
         if self._witnessed.take_up(notes.encode(whole)):
             self._taken.set()
 
@@ -286,8 +287,8 @@ class Cosigning:
         while True:
             await self._taken.wait()
             self._taken.clear()
-            # What fails here stops the signer too, which says so.
-            with suppress(*Broken):
+            # What fails here, a driver's slip too, stops the signer as well, which says so.
+            with suppress(Exception):
                 await self._witnessed.store()
                 await self._signer.keep_cosigned(self._witnessed.note)
 
@@ -319,7 +320,9 @@ class Cosigning:
                 self._require_ahead(size, known)
             if known is None or known > size:
                 assert self._session is not None
-                await self._abroad.hear_out(self._session, worker.witness)
+                holds = await self._abroad.hear_out(self._session, worker.witness)
+                if holds > size:
+                    raise _Overtaken  # by another host
             if known is None:
                 raise _Failed(f"answers {status}")
             if known > size:
@@ -356,9 +359,10 @@ class Cosigning:
             lines = [Signature.parse(line) for line in body.decode().split("\n")[:-1]]
         except (Malformed, UnicodeDecodeError):
             raise _Failed("answers without cosignatures") from None
-        found = [line for line in lines if (line.name, line.key_id) == own]
+        # One is enough, and of more than one the others would ride in every receipt.
+        found = [line for line in lines if (line.name, line.key_id) == own][:1]
         text = shown.note.text.encode()
-        if not found or not all(witness.key.accepts(text, line.signature) for line in found):
+        if not found or not witness.key.accepts(text, found[0].signature):
             raise _Failed("answers without its cosignature")
         return found
 

@@ -195,12 +195,14 @@ class Coverage:
         """Prove an entry under a checkpoint of this log: of late ones nothing is read back.
 
         Raises:
-            AuditLogUnavailable: As for :func:`prove`.
+            AuditLogUnavailable: As for :func:`prove`; or the log is frozen.
         """
         joined = self._join(index, state)
         if joined is not None:
+            self._require_unfrozen()
             return Covered(index, joined.leaves[index - joined.first], note, joined.batch)
         leaf, path = await prove(self._reader, index, state.size, state.root)
+        self._require_unfrozen()
         return Covered(index, leaf, note, _OnePath(path))
 
     def grown(self, old: int, state: Checkpoint) -> tuple[bytes, ...] | None:
@@ -240,7 +242,13 @@ class Coverage:
         """Prove an older entry, from what is stored, under the newest checkpoint."""
         frontier, checkpoint = self.state.frontier, self.checkpoint
         leaf, path = await prove(self._reader, index, frontier.size, frontier.root())
+        self._require_unfrozen()
         return Covered(index, leaf, checkpoint, _OnePath(path))
+
+    def _require_unfrozen(self) -> None:
+        """Raise if nothing may leave any more, not even what was signed before."""
+        if self._is_frozen:
+            self.require_usable()
 
 
 class Nodes(Protocol):

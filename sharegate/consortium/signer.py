@@ -16,7 +16,6 @@ from typing import Final, Protocol, TypeVar
 
 from sharegate.audit.checkpoint import Checkpoint, sign
 from sharegate.audit.note import SignerKey, VerifierKey
-from sharegate.audit.tree import EMPTY_ROOT
 from sharegate.consortium.coverage import (
     Coverage,
     completed_subtrees,
@@ -85,7 +84,7 @@ class Signer:
         self._coverage = coverage
         self._audit_log = audit_log
         self._observe = observe
-        self.compare_abroad: Callable[[int, bytes], Awaitable[None]] | None = None
+        self.compare_abroad: Callable[[LogState], Awaitable[None]] | None = None
         """Holds the log against what its witnesses have seen; raises LogDiverged."""
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="signer")
         self._fast = 0
@@ -115,8 +114,7 @@ class Signer:
         """Stop; keep the last checkpoint if the database is there."""
         for task in self._tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.signs:
             with suppress(*Broken):
                 await self._keep_newest()
@@ -152,7 +150,7 @@ class Signer:
                 self._observe(AuditLogState(usable=True, detail="entries are signed again"))
         except LogDiverged as diverged:
             self.freeze(str(diverged))
-        except Broken as error:
+        except Exception as error:  # noqa: BLE001  a driver's slip on a dying connection too
             self._coverage.suspend(Unavailable.UNSIGNED, "the log cannot be signed now")
             if not self._stumbled:
                 self._stumbled = True
@@ -184,9 +182,7 @@ class Signer:
             async with self.lease.kept():
                 state = await self._stored.compare(self._memory.recall(), self._memory.holder)
                 if self.compare_abroad is not None:
-                    frontier = state.frontier
-                    root = frontier.root() if frontier.size else EMPTY_ROOT
-                    await self.compare_abroad(frontier.size, root)
+                    await self.compare_abroad(state)
                 self._unkept += await self._stored.missing_subtrees(state.frontier.size)
             note = await self._signed(state)
         except Exception:

@@ -9,12 +9,15 @@ import random
 import signal
 import time
 
+import pytest
+
 from sharegate.audit import receipt as receipts
 from sharegate.audit.checkpoint import open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.tree import Frontier, leaf_hash
 from tests.faults.callers import PATIENCE_SECONDS, asking, assert_kept, logged, tell
 from tests.faults.mutants import start_mutant
+from tests.integration.witnessed_site import Witnesses, witnessed
 
 SEED = 20261120
 CALLERS = 4
@@ -113,3 +116,37 @@ async def test_the_sleep_finds_a_signer_that_believes_its_right_lasts(apart):
             assert await turns(gateways[1], to_sign=True)
         await loads[0].until_answered(5)
         assert not await turns(gateways[0], to_sign=False, seconds=5)
+
+
+@pytest.fixture
+def with_witnesses(apart, tmp_path):
+    """Two hosts, the first of which signs, and four witnesses."""
+    witnesses = Witnesses(tmp_path, apart.log_key)
+    witnesses.start()
+    gateways = [apart.gateway(), apart.gateway("elsewhere")]
+    for gateway in gateways:
+        witnessed(gateway, witnesses.quorum_file())
+        gateway.start()
+    yield gateways
+    witnesses.stop()
+
+
+async def test_who_slept_is_not_stopped_by_what_the_other_showed_the_witnesses(
+    apart, with_witnesses
+):
+    signing, following = with_witnesses
+    async with asked_on_both(apart, with_witnesses) as loads:
+        await loads[0].until_answered(20)
+        with asleep(signing):
+            assert await turns(following, to_sign=True)
+            await loads[1].until_answered(20)
+            await asyncio.sleep(1)
+        assert await turns(signing, to_sign=False)
+        for load in loads:
+            await load.until_answered(20)
+        assert signs(following)
+    assert [gateway.stop() for gateway in with_witnesses] == [0, 0]
+    for gateway in with_witnesses:
+        said = gateway.output.read_text(encoding="utf-8")
+        assert "frozen" not in said
+        assert "witness_failed" not in said
