@@ -121,8 +121,7 @@ class Lease:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})  # not the task itself: who is cancelled now must learn of it
 
     def lose(self) -> None:
         """Another signer was seen to have it."""

@@ -144,7 +144,7 @@ class Witnessed:
         known = self.cosigned
         if not self._quorum.met_by(found.times):
             return False
-        if known is not None and found.checkpoint.size < known.checkpoint.size:
+        if known is not None and self._reach(found) < self._reach(known):
             return False
         self.note, self.cosigned = note, found
         self._moved.set()

@@ -105,6 +105,37 @@ async def test_it_is_renewed_while_something_takes_long(lender, monkeypatch):
     assert len(lender.asked) == asked
 
 
+async def test_who_is_cancelled_while_a_renewal_ends_is_cancelled(lender, monkeypatch):
+    monkeypatch.setattr("sharegate.consortium.lease._RENEW_SECONDS", 0.0)
+    begun, ending = asyncio.Event(), asyncio.Event()
+
+    async def renew(_fence, _seconds):
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ending.set()
+            await asyncio.sleep(0.05)  # a driver that tidies up
+
+    lender.renew_signing = renew
+    lease = Lease(lender, lender.clock)
+    await lease.take(MINE)
+    went_on = []
+
+    async def work():
+        async with lease.kept():
+            lender.now = 100.0
+            await begun.wait()
+        went_on.append(True)
+
+    task = asyncio.create_task(work())
+    await ending.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not went_on
+
+
 async def test_one_who_slept_past_it_finds_that_another_has_it(lender):
     mine, other = lease(lender), lease(lender)
     await mine.take(MINE)

@@ -110,6 +110,14 @@ async def test_what_is_less_or_older_or_forged_is_passed_over(site):
     assert set(witnessed.cosigned.times) == set("abcd")
 
 
+def test_of_the_same_size_the_quorum_that_is_younger_stays(site):
+    witnessed = site.witnessed()
+    assert witnessed.take_up(cosigned(90, a=NOW, b=NOW, c=NOW))
+    late = cosigned(90, a=NOW - 9, b=NOW - 9, c=NOW - 9, d=NOW + 1)
+    assert not witnessed.take_up(late)
+    assert quorum_time(QUORUM, witnessed.cosigned) == NOW
+
+
 def refused(witnessed, *, detail):
     try:
         witnessed.require(detail=detail)
