@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from struct import Struct
 from typing import assert_never
 
@@ -185,7 +185,7 @@ class Verifier:
     """
 
     __slots__ = (
-        "_agreed", "_before", "_checkpoints", "_doubt", "_start", "fault", "frontier", "prev",
+        "_agreed", "_before", "_checkpoints", "_doubt", "fault", "frontier", "prev",
     )  # fmt: skip
 
     def __init__(
@@ -210,11 +210,11 @@ class Verifier:
         self.frontier = Frontier.empty() if frontier is None else frontier
         self.prev = prev
         self.fault: Fault | None = None
-        self._start = self._agreed = self.frontier.size
+        self._agreed = self.frontier.size
         self._before = self.frontier  # the tree without its last leaf
         self._doubt: Leaf | Checkpoint | None = None
         self._checkpoints = _in_order(checkpoints)
-        if self._checkpoints and self._checkpoints[0].size < self._start:
+        if self._checkpoints and self._checkpoints[0].size < self.frontier.size:
             raise ValueError("a checkpoint is older than the state to start from")
         self._compare()
         if self._doubt is not None:
@@ -251,7 +251,7 @@ class Verifier:
         if self.fault is not None or self._doubt is not None or prev != self.prev:
             return False
         start, count = self.frontier.size, len(hashes)
-        passed = [c for c in self._checkpoints if c.size <= start + count]
+        passed = [*takewhile(lambda each: each.size <= start + count, self._checkpoints)]
         roots = {checkpoint.size - start: checkpoint.root for checkpoint in passed}
         at, before, tree = 0, self._before, self.frontier
         for stop in sorted({*roots, count - 1, count} - {0}):
@@ -313,7 +313,7 @@ class Verifier:
             return
         if leaf.seq != index:
             self.fault = Fault(index, index, Rule.SEQUENCE)
-        elif index == self._start:  # the state it should follow is trusted
+        elif index == self._agreed:  # the state it should follow is trusted, or signed
             self.fault = Fault(index, index, Rule.PREV)
         else:
             self._doubt = leaf

@@ -28,7 +28,10 @@ _HEAD: Final = "select origin, size, last from sharegate.head"
 _CHECKPOINT: Final = "select note, signer from sharegate.checkpoint order by size desc limit 1"
 _LIVES: Final = "select until > clock_timestamp() from sharegate.signing"
 _COSIGNED: Final = "select note from sharegate.cosigned"
-_CHECKPOINTS: Final = "select note from sharegate.checkpoint where size >= $1 order by size"
+_CHECKPOINTS: Final = """
+    select size, note from sharegate.checkpoint where size >= $1 order by size limit $2
+"""
+_CHECKPOINTS_AT_ONCE: Final = 8192
 _SUBTREES: Final = """
     select s.level, s.n, s.hash from sharegate.subtree s
     join unnest($1::smallint[], $2::bigint[], $3::bigint[]) as w (level, first, after)
@@ -102,7 +105,8 @@ class PostgresReader:
     async def leaves(self, first: int, most: int) -> list[bytes]:
         """At most `most` leaves in order, from index `first`; none where that one is archived."""
         rows = await self._ask(_LEAVES, first, most)
-        return [row["leaf"] for row in rows] if rows and rows[0]["seq"] == first else []
+        # Null is for whoever owns the table; it is no entry, and so found to be none.
+        return [row["leaf"] or b"" for row in rows] if rows and rows[0]["seq"] == first else []
 
     async def archived(self) -> tuple[int, bytes, bytes]:
         """How many entries archives alone have, the last one's leaf hash, and the tree there."""
@@ -142,8 +146,15 @@ class PostgresReader:
         return rows[0]["note"] if rows else None
 
     async def checkpoints(self, size: int) -> list[bytes]:
-        """The signed checkpoints of at least this size, in order of size."""
-        return [row["note"] for row in await self._ask(_CHECKPOINTS, size)]
+        """The signed checkpoints of at least this size, in order of size.
+
+        Page by page: there may be millions.
+        """
+        notes: list[bytes] = []
+        while rows := await self._ask(_CHECKPOINTS, size, _CHECKPOINTS_AT_ONCE):
+            notes += [row["note"] for row in rows]
+            size = rows[-1]["size"] + 1
+        return notes
 
     async def subtrees(self, ranges: Sequence[tuple[int, int, int]]) -> dict[Node, bytes]:
         """Stored subtree hashes, for ranges of (level, first, after)."""

@@ -1,5 +1,9 @@
 """Verify a log from its files alone: entries, tiles, checkpoint and, if wanted, a quorum file."""
 
+import ctypes
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import ExitStack
@@ -30,6 +34,7 @@ from sharegate.consortium.rows import Row, look
 from sharegate.errors import ShareGateError
 
 _PART: Final = 64  # bundles that one process takes at a time
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 class NotRight(ShareGateError):
@@ -78,7 +83,21 @@ class Files:
 def pool_of(processes: int) -> ProcessPoolExecutor:
     """Processes that hash; forking is quick, and safe where there are no threads."""
     way = "fork" if active_count() == 1 else "spawn"
-    return ProcessPoolExecutor(processes, mp_context=get_context(way))
+    return ProcessPoolExecutor(
+        processes, mp_context=get_context(way), initializer=_end_with, initargs=(os.getpid(),)
+    )
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel end this process with the one that made it.
+
+    Otherwise, were that one killed, it would wait for work for ever, and hold what it inherited:
+    the lock of ``--resume`` for one.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def verify_files(files: Files, progress: Callable[[int, int], None], processes: int) -> Fault | int:

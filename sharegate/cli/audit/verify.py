@@ -76,6 +76,7 @@ async def verify_log(
     settings: AuditLogSettings,
     resume: Path | None = None,
     archived: Callable[[int], None] = lambda _: None,
+    unsigned: Callable[[int], None] = lambda _: None,
     processes: int = 1,
 ) -> Fault | int:
     """Read every entry and hold it against the chain, the checkpoints and the signer's memory.
@@ -85,6 +86,7 @@ async def verify_log(
         resume: Where it is remembered how far the log was found right; it is read on from there,
             and a run that was broken off goes on. Absent: from the beginning.
         archived: Told how many of the first entries are not there, but in archives.
+        unsigned: Told how many of the last entries no checkpoint covers that is known here.
         processes: How many read and hash at once; a small log is read here.
 
     Returns:
@@ -103,7 +105,7 @@ async def verify_log(
         try:
             first = await beginning(reader)
             archived(first.frontier.size)
-            work = _Work(settings, reader, read_dsn, processes)
+            work = _Work(settings, reader, read_dsn, unsigned, processes)
             if resume is None:
                 return await work.verify(first, lambda _: None)
             return await _verify_on(work, first, resume)
@@ -149,6 +151,7 @@ class _Work:
     settings: AuditLogSettings
     reader: PostgresReader
     dsn: str
+    unsigned: Callable[[int], None]
     processes: int
 
     async def verify(self, start: LogState, remember: Callable[[LogState], None]) -> Fault | int:
@@ -157,9 +160,7 @@ class _Work:
         try:
             checkpoints = await self._checkpoints(read)
             verifier = Verifier(checkpoints, start.frontier, start.last)
-            size = (await reader.head())[1]
-            if size < read:
-                raise LogDiverged(f"{read} entries were found right before; there are fewer now")
+            size = await self._size(read, signed=bool(checkpoints))
             gone: list[int] = []
             ends = sorted(checkpoint.size for checkpoint in checkpoints)
 
@@ -178,9 +179,28 @@ class _Work:
                     break
                 passed(await reader.vanished(read, read + len(leaves)))
                 read += len(leaves)
-            return _verdict(verifier, gone)
+            if verifier.finish() is None and ends:
+                self.unsigned(verifier.frontier.size - ends[-1])
+            return _verdict(verifier, size, gone)
         except (Malformed, Unproven) as error:
             raise LogDiverged(str(error)) from error
+
+    async def _size(self, read: int, *, signed: bool) -> int:
+        """How many entries there are, by the head.
+
+        Raises:
+            LogDiverged: It is not this log's head, there are fewer than were found right before,
+                or nothing at all tells whether they are this log's.
+        """
+        origin, size, _ = await self.reader.head()
+        if origin != self.settings.origin:
+            raise LogDiverged(f"the database holds the log {origin!r}")
+        if size < read:
+            raise LogDiverged(f"{read} entries were found right before; there are fewer now")
+        if size and not signed:
+            # Whatever the database says would be believed, the entries in archives first of all.
+            raise LogDiverged(f"no checkpoint is known of {max(read, 1)} entries or more")
+        return size
 
     async def _checkpoints(self, size: int) -> list[Checkpoint]:
         """What was signed of at least this size: kept in the database, or remembered."""
@@ -188,6 +208,10 @@ class _Work:
         key = VerifierKey.parse(load_signing_key(settings).vkey)
         notes = await self.reader.checkpoints(size)
         found = [open_checkpoint(note, [key], settings.origin) for note in notes]
+        for each in found:
+            if each.size < size:
+                detail = f"a checkpoint of {each.size} entries is kept as one of {size} or more"
+                raise LogDiverged(detail)
         remembered = SignerMemory(settings.state / MEMORY_FILE, settings.origin).recall()
         if remembered is not None and remembered.frontier.size >= size:
             frontier = remembered.frontier
@@ -222,11 +246,13 @@ class _Work:
             pool.shutdown(cancel_futures=True)
 
 
-def _verdict(verifier: Verifier, gone: Sequence[int]) -> Fault | int:
-    fault = verifier.finish()
+def _verdict(verifier: Verifier, size: int, gone: Sequence[int]) -> Fault | int:
+    fault, read = verifier.finish(), verifier.frontier.size
+    if fault is None and read < size:
+        raise LogDiverged(f"the entries end at {read}, but the head says {size}")
     if fault is None and gone:
         raise DetailGone(f"the detail of entry {gone[0]} is gone, and no entry says why")
-    return fault or verifier.frontier.size
+    return fault or read
 
 
 def _parts(ends: Sequence[int], read: int, size: int) -> Iterator[tuple[int, int]]:
@@ -254,7 +280,9 @@ def _run(chosen: argparse.Namespace) -> int:
         settings = load_settings(chosen.config).audit_log
         return _told(
             settings.origin,
-            asyncio.run(verify_log(settings, chosen.resume, _say_archived, chosen.processes)),
+            asyncio.run(
+                verify_log(settings, chosen.resume, _say_archived, _say_unsigned, chosen.processes)
+            ),
         )
     if chosen.log_key is None:
         raise Misconfigured("--log-key", "is needed with DIR")
@@ -299,6 +327,11 @@ def _kept(path: Path, key: VerifierKey) -> Checkpoint:
 def _say_archived(count: int) -> None:
     if count:
         print(f"archived   the first {count} entries: verify their files")
+
+
+def _say_unsigned(count: int) -> None:
+    if count:
+        print(f"unsigned   the last {count} entries: no checkpoint covers them yet")
 
 
 def _told(origin: str, found: Fault | int) -> int:

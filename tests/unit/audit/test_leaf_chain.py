@@ -372,3 +372,13 @@ def test_checkpoints_must_be_of_one_log_and_not_older_than_the_start():
 def test_a_fault_is_said_in_words(rule):
     assert str(Fault(7, 7, rule)).startswith("entry 7: the ")
     assert str(Fault(7, 9, rule)).startswith("entries 7 to 9: the ")
+
+
+def test_an_entry_that_a_checkpoint_ends_with_is_not_blamed_for_what_follows():
+    """Written anew from 6 on, with a wrong hash of the entry before in 6."""
+    true = chained([b"%d" % n for n in range(10)])
+    forged = [*true[:6], *chained([b"forged"] * 4, seq=6, prev=bytes(32))]
+    states = [state_of(true, 6), state_of(true, 10)]
+    assert verify_chain(forged, states) == Fault(6, 6, Rule.PREV)
+    resumed = verify_chain(forged[6:], states[1:], tree_of(true[:6]), leaf_hash(true[5]))
+    assert resumed == Fault(6, 6, Rule.PREV)
