@@ -36,7 +36,9 @@ def add_to(verbs: Verbs) -> None:
     verb.add_argument("url", metavar="URL", help="where the log shows its files")
     verb.add_argument("--log-key", required=True, metavar="KEY",
                       help="the log's verifier key, or a file of it")  # fmt: skip
-    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="where it is kept")
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR",
+                      help="where it is kept: the copy in DIR/log, and in DIR/evidence what the "
+                      "log signed that does not fit it")  # fmt: skip
     verb.add_argument("--once", action="store_true", help="end when all that is shown is there")
     verb.set_defaults(run=_mirror)
     verb = verbs.add_parser("monitor", help="watch logs and their witnesses, and raise alarms")

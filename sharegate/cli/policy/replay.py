@@ -43,14 +43,19 @@ def add_to(actions: Verbs) -> None:
     parser = actions.add_parser("replay", help="try proposed rules on recorded questions")
     config_argument(parser)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the proposed policies")
-    parser.add_argument(
-        "--since", type=_moment, required=True, help="from when on, as 2026-11-01 (UTC)"
-    )
+    parser.add_argument("--since", type=_since, required=True, metavar="MOMENT",
+                        help="from when on, as 2026-11-01 (UTC)")  # fmt: skip
     parser.set_defaults(run=_run)
 
 
-def _moment(text: str) -> int:
-    moment = datetime.fromisoformat(text)
+def _since(text: str) -> int:
+    """Read one argument: ISO 8601, in UTC where it has no offset, as milliseconds of Unix time."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "a day or a moment, as 2026-11-01 or 2026-11-01T08:00+08:00 (UTC without an offset)"
+        ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)
