@@ -4,6 +4,7 @@ import base64
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -174,6 +175,17 @@ def test_no_part_of_a_vkey_is_a_vkey():
             if end - start < len(NEUMANN_VKEY):
                 with pytest.raises(Malformed):
                     VerifierKey.parse(NEUMANN_VKEY[start:end])
+
+
+def test_a_private_key_given_by_mistake_is_not_repeated():
+    for seed in range(64):  # some of them have plus signs, where a verifier key is cut
+        private = Ed25519PrivateKey.from_private_bytes(leaf_hash(bytes([seed]))).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+        secret = private.decode().split("\n")[1]
+        with pytest.raises(Malformed) as refused:
+            VerifierKey.parse(private.decode())
+        assert not any(part in str(refused.value) for part in secret.split("+") if len(part) > 3)
 
 
 def test_no_vkey_one_letter_away_is_read():
