@@ -134,7 +134,10 @@ class Sealer:
         bundles = bundles_of(size, since)
         async for leaves in self._leaves(first, size):
             for at in range(0, len(leaves), WIDTH):
-                part, tile = leaves[at : at + WIDTH], next(bundles)
+                part, tile = leaves[at : at + WIDTH], next(bundles, None)
+                # Cut short it would stand as a full bundle, and in the way of every later seal.
+                if tile is None or len(part) != tile.width:
+                    raise LogDiverged("entries vanished while they were read")
                 start = tile.n * WIDTH - first
                 if [*map(leaf_hash, part)] != [*hashes[start : start + len(part)]]:
                     raise LogDiverged(f"entries of {tile.path} changed while they were read")

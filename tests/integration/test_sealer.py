@@ -173,6 +173,24 @@ async def test_entries_that_change_while_they_are_read_are_not_written(sealed, m
     assert sealed.files() == {}
 
 
+@pytest.mark.parametrize("most", [100, 290])
+async def test_entries_that_vanish_while_they_are_read_are_no_bundle(sealed, monkeypatch, most):
+    """A short bundle under a full tile's name would be in the way of every seal to come."""
+    note = await sealed.grow(300)
+    read, asked = PostgresReader.leaves, []
+
+    async def vanishing(self, first, wanted):
+        asked.append(first)
+        return (await read(self, first, wanted))[: None if len(asked) != 2 else most]
+
+    monkeypatch.setattr(PostgresReader, "leaves", vanishing)
+    with pytest.raises(LogDiverged, match="vanished while they were read"):
+        await sealed.seal(note)
+    monkeypatch.undo()
+    assert await sealed.seal(note) == 300
+    assert verified(sealed.place) == 0
+
+
 async def test_a_crash_at_any_file_leaves_what_was_published_whole(sealed, monkeypatch, capsys):
     """The disk fails at the n-th file; what is published verifies, and the next seal ends it."""
     await sealed.seal(await sealed.grow(300))
