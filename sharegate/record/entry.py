@@ -215,11 +215,11 @@ def read_core(core_bytes: bytes) -> Mapping[str, object]:
     """
     try:
         value = msgspec.json.decode(core_bytes)
+        if isinstance(value, dict) and _restricted(value) and _encode(value) == core_bytes:
+            return value
     except RecursionError as error:
         raise ValueError("the core is nested too deeply") from error
-    if not isinstance(value, dict) or not _restricted(value) or _encode(value) != core_bytes:
-        raise ValueError("the core is not canonical JSON")
-    return value
+    raise ValueError("the core is not canonical JSON")
 
 
 def _restricted(value: object) -> bool:

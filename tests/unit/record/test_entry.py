@@ -299,6 +299,12 @@ def test_what_is_no_map_is_no_core(data):
         read_core(data)
 
 
+@pytest.mark.parametrize("depth", [600, 700, 900])
+def test_what_is_nested_too_deeply_is_no_core(depth):
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_core(b'{"x":' + b"[" * depth + b"]" * depth + b"}")
+
+
 # --- commitments ----------------------------------------------------------------------------
 
 
