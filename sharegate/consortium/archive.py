@@ -6,7 +6,7 @@ entry. What is in it is held against what the leaves commit to.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -185,15 +185,23 @@ class Archive:
         if told is None or told < 0:
             return False
         leaf = self.leaves(told // WIDTH)[told % WIDTH]
-        return says_erased(read_core(parse_leaf(leaf).core), index)
+        return says_erased(_core(leaf), index)
 
     def _file(self, n: int) -> Path:
         return self._details / Tile(None, n).path.replace("tile/entries", "detail", 1)
 
 
+def _core(leaf: bytes) -> Mapping[str, object]:
+    """What a leaf says; nothing where it is not canonical, for a log may hold any bytes."""
+    try:
+        return read_core(parse_leaf(leaf).core)
+    except ValueError:
+        return {}
+
+
 def _archived(leaf: bytes) -> int:
     """How many entries an entry says are archived; 0 where it says something else."""
-    core = read_core(parse_leaf(leaf).core)
+    core = _core(leaf)
     facts = core.get("facts")
     if core.get("kind") != ActKind.ARCHIVE or not isinstance(facts, dict):
         return 0
