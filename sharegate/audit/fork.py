@@ -125,15 +125,16 @@ def parse(data: bytes) -> ForkProof:
     """
     try:
         said = json.loads(data)
+    except (ValueError, RecursionError):  # a number of thousands of digits is a plain ValueError
+        raise Malformed("not a proof: no JSON") from None
+    try:
         if set(said) != _MEMBERS or said["form"] != FORM:
             raise Malformed(f"a proof has the form {FORM} and its members alone")
         root = None if said["root"] is None else read_base64(said["root"])
         path = tuple(read_base64(each) for each in said["path"])
         proof = ForkProof(said["first"].encode(), said["second"].encode(), root, path)
-    except (TypeError, AttributeError, RecursionError, UnicodeError) as error:
+    except (TypeError, AttributeError, UnicodeError) as error:
         raise Malformed(f"not a proof: {type(error).__name__}") from error
-    except json.JSONDecodeError:
-        raise Malformed("not a proof: no JSON") from None
     hashes = path if root is None else (root, *path)
     if len(path) > MAX_PATH or any(len(each) != HASH_BYTES for each in hashes):
         raise Malformed(f"a proof has at most {MAX_PATH} hashes of {HASH_BYTES} bytes")

@@ -106,7 +106,9 @@ def test_what_is_no_proof_is_malformed(change):
         fork.parse(json.dumps(SAID | change).encode())
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"1", b"\xff", b"[" * 100_000, b'{"form":'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b"1", b"\xff", b"[" * 100_000, b'{"form":', b"1" * 5_000]
+)
 def test_no_bytes_raise_anything_else(data):
     with pytest.raises(Malformed):
         fork.parse(data)
