@@ -18,6 +18,7 @@ from sharegate.audit.verdict import Malformed, Unproven
 NOBODY: Final = "none"
 # A reader must bound its work; 32 of each is what must be read at least.
 MAX_BYTES: Final = 1_000_000
+MAX_DEPTH: Final = 32  # so that 32 groups may stand in one chain
 _FORBIDDEN: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 _COUNT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _WORDS: Final = re.compile(r"[^ \t]+")
@@ -175,6 +176,7 @@ class _Reader:
         self._witnesses: dict[str, Witness] = {}
         self._groups: dict[str, Group] = {}
         self._members: set[str] = set()
+        self._depths: dict[str, int] = {}  # of groups: how many stand one in another
         self._rule: str | None = None
 
     def read(self, text: str) -> Quorum:
@@ -237,6 +239,10 @@ class _Reader:
             count = int(least) if _COUNT.fullmatch(least) is not None else 0
         if not 1 <= count <= len(members):
             raise Malformed(f"of {len(members)} members 1 to {len(members)} can be needed")
+        depth = 1 + max(self._depths.get(member, 0) for member in members)
+        if depth > MAX_DEPTH:
+            raise Malformed(f"at most {MAX_DEPTH} groups stand one in another")
+        self._depths[name] = depth
         self._groups[name] = Group(count, tuple(members))
 
     def _quorum(self, name: str) -> None:

@@ -66,6 +66,19 @@ def test_a_file_is_read():
     assert read_quorum(write_quorum(quorum)) == quorum
 
 
+def chained(groups):
+    lines = [f"witness w {KEYS['a']}", "group g1 any w"]
+    lines += [f"group g{n} any g{n - 1}" for n in range(2, groups + 1)]
+    return "\n".join([*lines, f"quorum g{groups}", ""]).encode()
+
+
+def test_groups_stand_one_in_another_and_not_without_end():
+    assert read_quorum(chained(32)).met_by(["w"])
+    for groups in (33, 3_000):
+        with pytest.raises(Malformed, match="line 34: at most 32 groups"):
+            read_quorum(chained(groups))
+
+
 def test_names_are_bytes_and_a_vkey_is_text():
     odd = Cosigner("见证.example", COSIGNERS["a"].private_key).verifier.vkey
     file = b"witness \xe2\x84\xaa " + odd.encode() + b"\nquorum \xe2\x84\xaa\n"
