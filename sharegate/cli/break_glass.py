@@ -22,8 +22,8 @@ from sharegate.authorize.hearing import Hearing
 from sharegate.authorize.line import BROKEN
 from sharegate.authorize.rulings import sealing_key
 from sharegate.authorize.rulings_postgres import PostgresRulings
-from sharegate.cli.audit.plain import as_json, given_text, moment, plain
 from sharegate.cli.options import Verbs, config_argument
+from sharegate.cli.plain import as_json, given_text, moment, plain
 from sharegate.errors import Misconfigured, ShareGateError
 from sharegate.in_force import load_members
 from sharegate.model.ids import new_id

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sharegate.cli.audit.plain import plain
 from sharegate.cli.call import NoAnswer, load_caller, send, signed
 from sharegate.cli.options import Verbs
+from sharegate.cli.plain import plain
 
 _OK: Final = 200
 _WIDE: Final = frozenset({"W", "F"})  # UAX #11: two columns of a terminal

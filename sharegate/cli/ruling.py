@@ -23,9 +23,9 @@ from sharegate.audit.chain import parse_leaf
 from sharegate.audit.text import write_base64
 from sharegate.audit.verdict import Malformed
 from sharegate.authorize.read import read_request
-from sharegate.cli.audit.plain import as_json, moment, outline, plain
 from sharegate.cli.call import CallerSettings, load_caller, send, signed
 from sharegate.cli.options import Verbs
+from sharegate.cli.plain import as_json, moment, outline, plain
 from sharegate.errors import ShareGateError
 from sharegate.model.ids import new_id
 from sharegate.model.request import AccessRequest

@@ -12,8 +12,8 @@ from uuid import UUID
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sharegate.cli.audit.plain import given_text
 from sharegate.cli.options import config_argument
+from sharegate.cli.plain import given_text
 from sharegate.errors import ShareGateError
 from sharegate.identify.persons import prove
 from sharegate.model.act import Act, ActKind, Fact, RecordAct

@@ -21,9 +21,9 @@ from sharegate.cli.audit.acting import (
     load_actor,
     write_down,
 )
-from sharegate.cli.audit.plain import given_text
 from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
+from sharegate.cli.plain import given_text
 from sharegate.errors import Misconfigured, ShareGateError
 from sharegate.in_force import load_members
 from sharegate.model.act import ActKind

@@ -15,9 +15,9 @@ from sharegate.audit.chain import Fault
 from sharegate.audit.checkpoint import open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.tiles import bundles_of, parse_bundle
-from sharegate.cli.audit.plain import moment
 from sharegate.cli.audit.sealed import Files, NotRight, verify_files
 from sharegate.cli.options import Verbs
+from sharegate.cli.plain import moment
 from sharegate.cli.verify import load_log_key
 from sharegate.consortium.reconcile import Finding, OneSided, Side, reconcile
 from sharegate.errors import Misconfigured

@@ -16,9 +16,9 @@ import msgspec
 from sharegate.app import audit_log_logins, recording
 from sharegate.audit.chain import Verifier, parse_leaf
 from sharegate.cli.audit.acting import Actor, Intent, acting_arguments, load_actor, write_down
-from sharegate.cli.audit.plain import as_json, given_moment, given_text, moment, plain
 from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
+from sharegate.cli.plain import as_json, given_moment, given_text, moment, plain
 from sharegate.consortium.stored import beginning
 from sharegate.errors import LogDiverged
 from sharegate.in_force import load_members

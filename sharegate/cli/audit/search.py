@@ -15,7 +15,9 @@ from sharegate.cli.audit.acting import (
     load_actor,
     write_down,
 )
-from sharegate.cli.audit.plain import (
+from sharegate.cli.audit.verify import LogUnreadable
+from sharegate.cli.options import Verbs
+from sharegate.cli.plain import (
     as_json,
     given_moment,
     given_text,
@@ -23,8 +25,6 @@ from sharegate.cli.audit.plain import (
     plain,
     spelt_otherwise,
 )
-from sharegate.cli.audit.verify import LogUnreadable
-from sharegate.cli.options import Verbs
 from sharegate.errors import Misconfigured
 from sharegate.in_force import load_members
 from sharegate.model.act import ActKind

@@ -24,10 +24,10 @@ from sharegate.cli.audit.acting import (
     load_actor,
     write_down,
 )
-from sharegate.cli.audit.plain import as_json, moment, outline, plain
 from sharegate.cli.audit.source import Database, InFiles, NotShown, Source
 from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
+from sharegate.cli.plain import as_json, moment, outline, plain
 from sharegate.consortium.coverage import Nodes, prove
 from sharegate.errors import Misconfigured
 from sharegate.in_force import load_members

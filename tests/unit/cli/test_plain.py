@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharegate.cli.audit.plain import (
+from sharegate.cli.plain import (
     as_json,
     given_moment,
     given_text,
