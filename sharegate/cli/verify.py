@@ -67,10 +67,7 @@ def verify_witnessed(receipt: bytes, quorum_file: Path) -> str:
         raise NotVerified(f"{error.filename}: {error.strerror}") from error
     except (Malformed, Unproven) as error:
         raise NotVerified(str(error)) from error
-    said = (
-        f"{name} ({datetime.fromtimestamp(at, UTC).isoformat()})"
-        for name, at in sorted(cosigned.times.items())
-    )
+    said = (f"{name} ({_date(at) or at})" for name, at in sorted(cosigned.times.items()))
     return f"cosigned by {', '.join(said)}"
 
 
@@ -105,9 +102,8 @@ def describe(verified: Verified) -> str:
     caller, purpose = _map(entry.get("caller")), _map(entry.get("purpose"))
     resource, decision = _map(entry.get("resource")), _map(entry.get("decision"))
     rows = _map(entry.get("response")).get("rows")
-    at = entry["time"]
-    assert isinstance(at, int)
-    moment = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
+    at = entry.get("time")
+    moment = (_date(at / 1000, "milliseconds") if isinstance(at, int) else None) or at
     entries = "1 entry" if verified.size == 1 else f"{verified.size} entries"
     return (
         f"verified: entry {verified.index} of {verified.origin}, under its signed checkpoint of "
@@ -163,6 +159,14 @@ def _run(chosen: argparse.Namespace) -> int:
     if witnesses is not None:
         print(f"  {witnesses}")
     return 0
+
+
+def _date(seconds: float, timespec: str = "seconds") -> str | None:
+    """Unix time as a date; None where no calendar has it: whoever signs may write any number."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _map(value: object) -> Mapping[str, object]:

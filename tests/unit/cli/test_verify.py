@@ -1,0 +1,82 @@
+"""``sharegate verify`` of what a log or a witness made up: told in words, line by line."""
+
+from hashlib import sha256
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sharegate.audit import checkpoint, note, receipt
+from sharegate.audit.carried import pack
+from sharegate.audit.chain import GENESIS, encode_leaf
+from sharegate.audit.checkpoint import Checkpoint
+from sharegate.audit.cosignature import Cosigner
+from sharegate.audit.note import Note, SignerKey
+from sharegate.audit.tree import leaf_hash
+from sharegate.cli.main import main
+from sharegate.record.entry import Label, b64, commit
+
+KEY = SignerKey("log.example", Ed25519PrivateKey.from_private_bytes(b"l" * 32))
+WITNESS = Cosigner("witness.example", Ed25519PrivateKey.from_private_bytes(b"w" * 32))
+SALT = bytes(32)
+ANSWER = msgspec.json.encode({"salt": b64(SALT)})
+DIGEST = b64(commit(SALT, Label.RESPONSE, sha256(ANSWER).digest()))
+AT = 1_700_000_000
+ENTRY = {
+    "kind": "release", "time": AT * 1000, "mode": "query", "provider": "housing",
+    "response": {"digest": DIGEST, "rows": 1},
+}  # fmt: skip
+
+
+class Kept:
+    """What a consumer keeps of one answer."""
+
+    def __init__(self, place):
+        self.place = place
+        (place / "answer").write_bytes(ANSWER)
+        (place / "log.vkey").write_text(KEY.vkey)
+        lines = [f"log {KEY.vkey}", f"witness w {WITNESS.verifier.vkey}", "quorum w", ""]
+        (place / "quorum").write_text("\n".join(lines))
+        self.write(ENTRY)
+
+    def write(self, entry, cosigned=AT):
+        leaf = encode_leaf(0, GENESIS, msgspec.json.Encoder(order="sorted").encode(entry))
+        signed = note.parse(checkpoint.sign(Checkpoint(KEY.name, 1, leaf_hash(leaf)), KEY))
+        lines = (*signed.signatures, WITNESS.cosign(signed.text, cosigned))
+        proof = receipt.Receipt(0, (), note.encode(Note(signed.text, lines)), pack(leaf))
+        (self.place / "receipt").write_bytes(receipt.encode(proof))
+
+    def verify(self, *more):
+        return main(["verify", str(self.place / "answer"), str(self.place / "receipt"), *more])
+
+    def verify_cosigned(self):
+        return self.verify("--quorum", str(self.place / "quorum"))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return Kept(tmp_path)
+
+
+def test_what_was_proven_is_told_in_four_lines(kept, capsys):
+    assert kept.verify_cosigned() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "verified: entry 0 of log.example, under its signed checkpoint of 1 entry",
+        "  2023-11-14T22:13:20.000+00:00  None asked housing/None (query)",
+        "  for None (None), by grant None; rows: 1",
+        "  cosigned by w (2023-11-14T22:13:20+00:00)",
+    ]
+
+
+@pytest.mark.parametrize("seconds", [2**40, 2**62])
+def test_a_cosignature_of_no_date_is_told_in_seconds(kept, capsys, seconds):
+    kept.write(ENTRY, cosigned=seconds)
+    assert kept.verify_cosigned() == 0
+    assert f"cosigned by w ({seconds})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("time", [2**53 - 1, -(2**53 - 1), "noon", None, ["x"]])
+def test_an_entry_of_no_date_is_told_as_it_is(kept, capsys, time):
+    kept.write({name: each for name, each in (ENTRY | {"time": time}).items() if each is not None})
+    assert kept.verify() == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"  {time}  None asked housing")
