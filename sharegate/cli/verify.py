@@ -120,14 +120,17 @@ def read_log_key(given: str | None, receipt: Path) -> str:
 
     Raises:
         NotVerified: There is none.
+        Misconfigured: The file is not one of text.
     """
     place = receipt.parent / LOG_KEY_FILE if given is None else Path(given)
-    if given is not None and "+" in given and not place.exists():
+    if given is not None and "+" in given and not _is_there(place):
         return given
     try:
         return place.read_text(encoding="utf-8")
     except OSError as error:
         raise NotVerified(f"no log key at {place}: give --log-key") from error
+    except UnicodeDecodeError as error:
+        raise Misconfigured(str(place), "is not UTF-8 text") from error
 
 
 def load_log_key(given: str, beside: Path, option: str = "--log-key") -> VerifierKey:
@@ -159,6 +162,13 @@ def _run(chosen: argparse.Namespace) -> int:
     if witnesses is not None:
         print(f"  {witnesses}")
     return 0
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return place.exists()
+    except OSError:  # a key may be longer than a file's name can be
+        return False
 
 
 def _date(seconds: float, timespec: str = "seconds") -> str | None:

@@ -80,3 +80,17 @@ def test_an_entry_of_no_date_is_told_as_it_is(kept, capsys, time):
     kept.write({name: each for name, each in (ENTRY | {"time": time}).items() if each is not None})
     assert kept.verify() == 0
     assert capsys.readouterr().out.splitlines()[1].startswith(f"  {time}  None asked housing")
+
+
+def test_a_log_key_file_that_is_no_text_is_misconfigured(kept, capsys):
+    (kept.place / "log.vkey").write_bytes(b"\xff\xfe")
+    assert kept.verify() == 1
+    assert "log.vkey: is not UTF-8 text" in capsys.readouterr().err
+
+
+def test_a_log_key_may_be_longer_than_the_name_of_a_file(kept, capsys):
+    name = "a" * 300
+    assert kept.verify("--log-key", SignerKey(name, KEY.private_key).vkey) == 1
+    assert "no trusted key has signed this note" in capsys.readouterr().err
+    assert kept.verify("--log-key", f"{name}+00000000+AAAA") == 1
+    assert "only 01 (Ed25519) is read here" in capsys.readouterr().err
