@@ -15,6 +15,7 @@ from sharegate.audit.note import VerifierKey
 from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs
+from sharegate.cli.plain import plain
 from sharegate.consortium.members import read_invitation
 from sharegate.consortium.succession import open_succession
 from sharegate.errors import Misconfigured
@@ -97,7 +98,7 @@ def verify_not_ended(receipt: bytes, verified: Verified, chosen: argparse.Namesp
 
 
 def describe(verified: Verified) -> str:
-    """Say in a few lines what was proven."""
+    """Say in a few lines what was proven; no value of the entry makes a line of its own."""
     entry = verified.entry
     caller, purpose = _map(entry.get("caller")), _map(entry.get("purpose"))
     resource, decision = _map(entry.get("resource")), _map(entry.get("decision"))
@@ -108,10 +109,10 @@ def describe(verified: Verified) -> str:
     return (
         f"verified: entry {verified.index} of {verified.origin}, under its signed checkpoint of "
         f"{entries}\n"
-        f"  {moment}  {caller.get('consumer')} asked {entry.get('provider')}/"
-        f"{resource.get('id')} ({entry.get('mode')})\n"
-        f"  for {purpose.get('code')} ({purpose.get('legal_basis')}), by grant "
-        f"{decision.get('rule')}; rows: {rows}"
+        f"  {plain(moment)}  {plain(caller.get('consumer'))} asked {plain(entry.get('provider'))}/"
+        f"{plain(resource.get('id'))} ({plain(entry.get('mode'))})\n"
+        f"  for {plain(purpose.get('code'))} ({plain(purpose.get('legal_basis'))}), by grant "
+        f"{plain(decision.get('rule'))}; rows: {plain(rows)}"
     )
 
 

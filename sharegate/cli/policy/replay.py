@@ -14,6 +14,7 @@ from sharegate.authorize.authorize import Authorize
 from sharegate.authorize.expectations import a_value, told
 from sharegate.authorize.ruleset import RuleSet, load_rule_set
 from sharegate.cli.options import Verbs, config_argument
+from sharegate.cli.plain import plain
 from sharegate.errors import Misconfigured
 from sharegate.identify.registry import load_registry
 from sharegate.identify.rehearsal import rehearsed
@@ -70,7 +71,7 @@ def _run(chosen: argparse.Namespace) -> int:
     permitted = [each for each in replayed if each.was != "permit" and _permits(each)]
     for title, changed in (("denied", denied), ("permitted", permitted)):
         for each in changed[:_SHOWN]:
-            print(f"entry {each.index}: was {each.was} {each.rule}; would be {told(each.becomes)}")
+            print(line(each))
         if len(changed) > _SHOWN:
             print(f"and {len(changed) - _SHOWN} more that would be {title}")
     print(
@@ -82,6 +83,12 @@ def _run(chosen: argparse.Namespace) -> int:
         f"taken to be as the rules want it. {left_out} entries name nothing that is known."
     )
     return 0
+
+
+def line(replayed: Replayed) -> str:
+    """Say in one line what would change; what the entry says makes no other one."""
+    was = plain(f"{replayed.was} {replayed.rule}")
+    return f"entry {replayed.index}: was {was}; would be {told(replayed.becomes)}"
 
 
 def _permits(replayed: Replayed) -> bool:

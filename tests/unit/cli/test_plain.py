@@ -16,6 +16,8 @@ from sharegate.cli.plain import (
     plain,
     spelt_otherwise,
 )
+from sharegate.cli.policy.replay import Replayed, line
+from sharegate.model.decision import Deny, Reason, RuleSetHash
 
 
 @pytest.mark.parametrize(
@@ -81,3 +83,9 @@ def test_what_cannot_be_shown_is_no_argument(text):
 def test_full_width_letters_are_noticed():
     assert spelt_otherwise("１１０１")
     assert not spelt_otherwise("1101 张伟")
+
+
+def test_a_recorded_decision_is_told_on_one_line():
+    deny = Deny(RuleSetHash("rules"), Reason.NO_GRANT, None, None, "No.")
+    said = line(Replayed(7, "permit\nentry 8", "\x1b[8m", deny))
+    assert said == "entry 7: was permit\\u000aentry 8 \\u001b[8m; would be deny, no-grant: No."

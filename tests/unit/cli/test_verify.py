@@ -94,3 +94,20 @@ def test_a_log_key_may_be_longer_than_the_name_of_a_file(kept, capsys):
     assert "no trusted key has signed this note" in capsys.readouterr().err
     assert kept.verify("--log-key", f"{name}+00000000+AAAA") == 1
     assert "only 01 (Ed25519) is read here" in capsys.readouterr().err
+
+
+FORGED = "x)\n  cosigned by ministry (2026-01-01T00:00:00+00:00)\x1b[8m\x9b8m\u2028"
+WHERE = ["time", "mode", "provider", "caller.consumer", "resource.id", "purpose.code",
+         "purpose.legal_basis", "decision.rule", "response.rows"]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("value", [FORGED, [FORGED], {"x": FORGED}], ids=["text", "list", "map"])
+def test_no_value_of_an_entry_makes_a_line(kept, capsys, where, value):
+    name, _, member = where.partition(".")
+    kept.write(ENTRY | {name: ENTRY.get(name, {}) | {member: value} if member else value})
+    assert kept.verify() == 0
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) == 3
+    assert said.replace("\n", "").isprintable()
+    assert "cosigned by ministry" in said
