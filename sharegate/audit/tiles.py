@@ -51,6 +51,11 @@ class Tile:
         partial = "" if self.width == WIDTH else f".p/{self.width}"
         return f"tile/{_ENTRIES if self.level is None else self.level}/{name}{partial}"
 
+    @property
+    def most_bytes(self) -> int:
+        """How long its file can be."""
+        return self.width * (2 + _MOST_ENTRY if self.level is None else HASH_BYTES)
+
 
 def parse_path(path: str) -> Tile:
     """Read the path of a tile or bundle in its one spelling.
@@ -130,8 +135,11 @@ def parse_bundle(tile: Tile, data: bytes) -> tuple[bytes, ...]:
     Raises:
         Malformed: It is cut off, or has not as many entries as it must.
     """
-    entries, at = [], 0
+    entries: list[bytes] = []
+    at = 0
     while at < len(data):
+        if len(entries) == tile.width:  # of zeros every two would be one more, without end
+            raise Malformed(f"{tile.path} has more than {tile.width} entries")
         length = int.from_bytes(data[at : at + 2], "big")
         entry = data[at + 2 : at + 2 + length]
         if len(data) - at < 2 + length:

@@ -104,3 +104,10 @@ def test_a_tile_has_as_many_hashes_as_its_path_says():
     for width in (2, 4, 256):
         with pytest.raises(Malformed):
             parse_hashes(Tile(0, 0, width), data)
+
+
+def test_a_bundle_that_is_too_long_is_no_bundle():
+    """It is read no further than it is wide: zeros would be an entry in every two bytes."""
+    for width in (1, 255, WIDTH):
+        with pytest.raises(Malformed, match=f"more than {width} entries"):
+            parse_bundle(Tile(None, 0, width), bytes(2 * WIDTH + 2))
