@@ -14,6 +14,7 @@ from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs
 from sharegate.cli.until import repeated
 from sharegate.cli.verify import load_log_key
+from sharegate.consortium.reading import read_file
 from sharegate.consortium.remote import asking
 from sharegate.consortium.stamps import NotStamped, ask_for_stamp, keep_stamp, read_roots
 
@@ -61,7 +62,7 @@ async def stamp(
         NotStamped: The authority gives none, or there is no checkpoint of this log.
     """
     try:
-        note = (files / "checkpoint").read_bytes()
+        note = read_file(files / "checkpoint")
         size = open_checkpoint(note, [key], key.name).size
         async with asking() as session:
             response, at = await ask_for_stamp(session, authority, note, roots)

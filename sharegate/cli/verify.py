@@ -17,6 +17,7 @@ from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs
 from sharegate.cli.plain import plain
 from sharegate.consortium.members import read_invitation
+from sharegate.consortium.reading import read_file
 from sharegate.consortium.succession import open_succession
 from sharegate.errors import Misconfigured
 from sharegate.record.verified import NotVerified, Verified, verify_answer
@@ -61,7 +62,7 @@ def verify_witnessed(receipt: bytes, quorum_file: Path) -> str:
         NotVerified: They have not, or the file is none.
     """
     try:
-        quorum = read_quorum(quorum_file.read_bytes())
+        quorum = read_quorum(read_file(quorum_file))
         cosigned = open_cosigned(tlog_proof.parse(receipt).checkpoint_note, quorum)
         require_quorum(cosigned, quorum)
     except OSError as error:
@@ -85,7 +86,7 @@ def verify_not_ended(receipt: bytes, verified: Verified, chosen: argparse.Namesp
     """
     try:
         trust = read_invitation(chosen.invitation).trust(str(chosen.invitation))
-        succession, _ = open_succession(chosen.succession.read_bytes(), trust)
+        succession, _ = open_succession(read_file(chosen.succession), trust)
         if succession.old.name != verified.origin:
             raise NotVerified(f"{chosen.succession} is of {succession.old.name}")
         note = tlog_proof.parse(receipt).checkpoint_note
@@ -127,11 +128,11 @@ def read_log_key(given: str | None, receipt: Path) -> str:
     if given is not None and "+" in given and not _is_there(place):
         return given
     try:
-        return place.read_text(encoding="utf-8")
+        return read_file(place).decode()
     except OSError as error:
         raise NotVerified(f"no log key at {place}: give --log-key") from error
-    except UnicodeDecodeError as error:
-        raise Misconfigured(str(place), "is not UTF-8 text") from error
+    except (Malformed, UnicodeDecodeError) as error:
+        raise Misconfigured(str(place), "is not a key: a line of UTF-8 text") from error
 
 
 def load_log_key(given: str, beside: Path, option: str = "--log-key") -> VerifierKey:
@@ -151,9 +152,11 @@ def _run(chosen: argparse.Namespace) -> int:
     if (chosen.succession is None) != (chosen.invitation is None):
         raise NotVerified("--succession and --invitation go together")
     try:
-        answer, receipt = chosen.answer.read_bytes(), chosen.receipt.read_bytes()
+        answer, receipt = chosen.answer.read_bytes(), read_file(chosen.receipt)
     except OSError as error:
         raise NotVerified(f"{error.filename}: {error.strerror}") from error
+    except Malformed as error:
+        raise NotVerified(str(error)) from error
     log_key = read_log_key(chosen.log_key, chosen.receipt)
     verified = verify_answer(answer, receipt, log_key)
     witnesses = None if chosen.quorum is None else verify_witnessed(receipt, chosen.quorum)

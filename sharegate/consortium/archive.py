@@ -18,6 +18,7 @@ from sharegate.audit.tiles import WIDTH, Tile, parse_bundle, parse_hashes
 from sharegate.audit.tree import Frontier, Node, leaf_hash
 from sharegate.audit.verdict import Malformed
 from sharegate.consortium.memory import LogState
+from sharegate.consortium.reading import read_tile
 from sharegate.errors import ShareGateError
 from sharegate.model.act import ActKind
 from sharegate.record.entry import read_core
@@ -81,7 +82,7 @@ class Archive:
         """
         tile = Tile(None, n, min(WIDTH, self._size - n * WIDTH))
         try:
-            return parse_bundle(tile, (self._files / tile.path).read_bytes())
+            return parse_bundle(tile, read_tile(self._files, tile))
         except (OSError, Malformed) as error:
             raise NotWhole(f"{tile.path} is missing or damaged") from error
 
@@ -95,7 +96,7 @@ class Archive:
         width = min(WIDTH, (self._size >> level) - n // WIDTH * WIDTH)
         tile = Tile(row, n // WIDTH, width)
         try:
-            return parse_hashes(tile, (self._files / tile.path).read_bytes())[n % WIDTH]
+            return parse_hashes(tile, read_tile(self._files, tile))[n % WIDTH]
         except (OSError, Malformed) as error:
             raise NotWhole(f"{tile.path} is missing or damaged") from error
 

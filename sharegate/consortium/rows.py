@@ -1,6 +1,6 @@
 """Hashing the entries of a sealed log, bundle by bundle: what several processes do at once.
 
-It imports nothing but `audit`: each process begins by importing it.
+It imports nothing but `audit` and `reading`: each process begins by importing it.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from pathlib import Path
 from sharegate.audit.chain import linked
 from sharegate.audit.tiles import WIDTH, Tile, encode_hashes, parse_bundle
 from sharegate.audit.tree import Frontier
+from sharegate.consortium.reading import read_tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,13 @@ def look(directory: Path, wanted: frozenset[int], tiles: Sequence[Tile]) -> list
     """Hash bundles, and hold their rows of hashes against them; None where these do not fit."""
     rows = []
     for tile in tiles:
-        entries = parse_bundle(tile, (directory / tile.path).read_bytes())
+        entries = parse_bundle(tile, read_tile(directory, tile))
         found = linked(entries, tile.n * WIDTH)
         if found is None:
             return None
         prev, hashes = found
         row = Tile(0, tile.n, tile.width)
-        if (directory / row.path).read_bytes() != encode_hashes(hashes):
+        if read_tile(directory, row) != encode_hashes(hashes):
             return None
         root = Frontier.empty().extend(hashes).root()
         kept = tuple(hashes) if tile.n in wanted else ()

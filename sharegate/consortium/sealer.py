@@ -26,6 +26,7 @@ from sharegate.audit.tiles import (
 )
 from sharegate.audit.tree import Frontier, leaf_hash, range_nodes
 from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.consortium.reading import read_tile
 from sharegate.errors import LogDiverged
 
 CHECKPOINT: Final = "checkpoint"
@@ -173,7 +174,7 @@ class Sealer:
     def _row(self, tile: Tile) -> tuple[bytes, ...]:
         """The hashes of a tile that is there."""
         try:
-            return parse_hashes(tile, (self._directory / tile.path).read_bytes())
+            return parse_hashes(tile, read_tile(self._directory, tile))
         except (OSError, Malformed) as error:
             raise LogDiverged(f"{tile.path} is missing or damaged") from error
 

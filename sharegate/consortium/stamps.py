@@ -25,6 +25,7 @@ from sharegate import durable
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.consortium.reading import read_file
 from sharegate.consortium.remote import NotFetched
 from sharegate.errors import Misconfigured, ShareGateError
 
@@ -118,9 +119,9 @@ def read_stamps(
     stamps = []
     for path in (directory / FOLDER).glob("*.tsr"):
         try:
-            note = path.with_suffix(".checkpoint").read_bytes()
+            note = read_file(path.with_suffix(".checkpoint"))
             checkpoint = open_checkpoint(note, [key], key.name)
-            at = _verified(path.read_bytes(), note, roots, VerifierBuilder())
+            at = _verified(read_file(path), note, roots, VerifierBuilder())
         except OSError as error:
             raise NotStamped(f"{error.filename}: {error.strerror}") from error
         except (Malformed, Unproven, NotStamped) as error:

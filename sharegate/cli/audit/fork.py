@@ -18,11 +18,13 @@ from sharegate.cli.audit.sealed import published_hashes
 from sharegate.cli.audit.verify import LogUnreadable
 from sharegate.cli.options import Verbs
 from sharegate.cli.verify import load_log_key
+from sharegate.consortium.reading import MOST_SIGNED, read_file
 from sharegate.errors import ShareGateError
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
 
 _AT_ONCE: Final = 4096
+_MOST_PROOF: Final = 4 * MOST_SIGNED  # two notes, as JSON
 
 
 class NoFork(ShareGateError):
@@ -85,7 +87,7 @@ def _hashes(chosen: argparse.Namespace, key: VerifierKey, size: int) -> Sequence
 def _check(chosen: argparse.Namespace) -> int:
     key = load_log_key(chosen.log_key, chosen.proof)
     try:
-        found = fork.verify(fork.parse(_read(chosen.proof)), [key], key.name)
+        found = fork.verify(fork.parse(_read(chosen.proof, _MOST_PROOF)), [key], key.name)
     except (Malformed, Unproven) as error:
         raise NoFork(str(error)) from error
     print(_told(found))
@@ -149,8 +151,10 @@ def _told(found: fork.Fork) -> str:
     )
 
 
-def _read(file: Path) -> bytes:
+def _read(file: Path, most: int = MOST_SIGNED) -> bytes:
     try:
-        return file.read_bytes()
+        return read_file(file, most)
     except OSError as error:
         raise NoFork(f"{file}: {error.strerror}") from error
+    except Malformed as error:
+        raise NoFork(str(error)) from error

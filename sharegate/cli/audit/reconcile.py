@@ -19,6 +19,7 @@ from sharegate.cli.audit.sealed import Files, NotRight, verify_files
 from sharegate.cli.options import Verbs
 from sharegate.cli.plain import moment
 from sharegate.cli.verify import load_log_key
+from sharegate.consortium.reading import read_file, read_tile
 from sharegate.consortium.reconcile import Finding, OneSided, Side, reconcile
 from sharegate.errors import Misconfigured
 
@@ -58,9 +59,9 @@ def sides(files: Sequence[Path], keys: Sequence[VerifierKey]) -> list[Side]:
 
 
 def _leaves(directory: Path, key: VerifierKey) -> Iterator[bytes]:
-    state = open_checkpoint((directory / "checkpoint").read_bytes(), [key], key.name)
+    state = open_checkpoint(read_file(directory / "checkpoint"), [key], key.name)
     for tile in bundles_of(state.size):
-        yield from parse_bundle(tile, (directory / tile.path).read_bytes())
+        yield from parse_bundle(tile, read_tile(directory, tile))
 
 
 def _run(chosen: argparse.Namespace) -> int:

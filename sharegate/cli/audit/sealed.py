@@ -30,6 +30,7 @@ from sharegate.audit.tiles import (
 )
 from sharegate.audit.tree import Frontier, leaf_hash
 from sharegate.audit.verdict import Malformed, Unproven
+from sharegate.consortium.reading import read_file, read_tile
 from sharegate.consortium.rows import Row, look
 from sharegate.errors import ShareGateError
 
@@ -66,12 +67,12 @@ class Files:
         Raises:
             Malformed, Unproven, OSError: One is missing or wrong, or the files are behind one.
         """
-        note = _read(self.directory, "checkpoint")
+        note = read_file(self.directory / "checkpoint")
         newest = open_checkpoint(note, [self.key], self.key.name)
         if self.sm2 is not None:
             open_note(note, [self.sm2])
         if self.quorum is not None:
-            rules = read_quorum(self.quorum.read_bytes())
+            rules = read_quorum(read_file(self.quorum))
             require_quorum(open_cosigned(note, rules), rules)
         for state in self.kept:
             if state.size > newest.size:
@@ -181,11 +182,11 @@ def _named(directory: Path, states: Sequence[Checkpoint]) -> Fault:
     """The first fault, found entry by entry; where there is none, the first tile that is wrong."""
     verifier, wrong = Verifier(states), ""
     for tile in bundles_of(states[-1].size):
-        entries = parse_bundle(tile, _read(directory, tile.path))
+        entries = parse_bundle(tile, read_tile(directory, tile))
         if verifier.feed(entries) is not None:
             break
         row = Tile(0, tile.n, tile.width)
-        if _read(directory, row.path) != encode_hashes([leaf_hash(entry) for entry in entries]):
+        if read_tile(directory, row) != encode_hashes([leaf_hash(entry) for entry in entries]):
             wrong = wrong or row.path
     fault = verifier.finish()
     if fault is None:
@@ -201,10 +202,10 @@ def published_hashes(directory: Path, key: VerifierKey) -> list[bytes]:
     """
     hashes: list[bytes] = []
     try:
-        state = open_checkpoint(_read(directory, "checkpoint"), [key], key.name)
+        state = open_checkpoint(read_file(directory / "checkpoint"), [key], key.name)
         for tile in tiles_of(state.size):
             if tile.level == 0:
-                hashes += parse_hashes(tile, _read(directory, tile.path))
+                hashes += parse_hashes(tile, read_tile(directory, tile))
     except OSError as error:
         raise NotRight(f"{error.filename}: {error.strerror}") from error
     except (Malformed, Unproven) as error:
@@ -237,9 +238,5 @@ class _Rows:
                 self._require(tile, self._rows[tile.level])
 
     def _require(self, tile: Tile, row: list[bytes]) -> None:
-        if _read(self._directory, tile.path) != encode_hashes(row):
+        if read_tile(self._directory, tile) != encode_hashes(row):
             raise Unproven(f"{tile.path}: the hashes are not those of the entries")
-
-
-def _read(directory: Path, path: str) -> bytes:
-    return (directory / path).read_bytes()

@@ -10,6 +10,7 @@ from sharegate.audit.tiles import WIDTH
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.consortium.archive import Archive, FilesReader
 from sharegate.consortium.coverage import Nodes
+from sharegate.consortium.reading import read_file
 from sharegate.consortium.sealer import CHECKPOINT
 from sharegate.errors import LogDiverged, ShareGateError
 from sharegate.record.reader import PostgresReader
@@ -72,7 +73,7 @@ class InFiles:
             NotShown: It is missing, or not this log's.
         """
         try:
-            note = (files / CHECKPOINT).read_bytes()
+            note = read_file(files / CHECKPOINT)
             self._checkpoint = open_checkpoint(note, [key], key.name)
         except (OSError, Malformed, Unproven) as error:
             raise NotShown(f"{files}: its checkpoint is missing or not this log's") from error

@@ -1,5 +1,6 @@
 """``sharegate verify`` of what a log or a witness made up: told in words, line by line."""
 
+import os
 from hashlib import sha256
 
 import msgspec
@@ -85,7 +86,7 @@ def test_an_entry_of_no_date_is_told_as_it_is(kept, capsys, time):
 def test_a_log_key_file_that_is_no_text_is_misconfigured(kept, capsys):
     (kept.place / "log.vkey").write_bytes(b"\xff\xfe")
     assert kept.verify() == 1
-    assert "log.vkey: is not UTF-8 text" in capsys.readouterr().err
+    assert "log.vkey: is not a key: a line of UTF-8 text" in capsys.readouterr().err
 
 
 def test_a_log_key_may_be_longer_than_the_name_of_a_file(kept, capsys):
@@ -111,3 +112,11 @@ def test_no_value_of_an_entry_makes_a_line(kept, capsys, where, value):
     assert len(said.splitlines()) == 3
     assert said.replace("\n", "").isprintable()
     assert "cosigned by ministry" in said
+
+
+@pytest.mark.parametrize("name", ["receipt", "quorum", "log.vkey"])
+def test_a_file_without_end_proves_nothing(kept, capsys, name):
+    os.truncate(kept.place / name, 2**40)
+    assert kept.verify_cosigned() == 1
+    said = capsys.readouterr().err
+    assert f"{name} has more than 1000000 bytes" in said or "log.vkey: is not a key" in said
