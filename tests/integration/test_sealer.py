@@ -297,7 +297,7 @@ async def test_a_process_that_dies_is_no_verdict(sealed, monkeypatch, capsys):
     def dies(*_):
         raise BrokenProcessPool
 
-    monkeypatch.setattr(sealing.ProcessPoolExecutor, "map", dies)
+    monkeypatch.setattr(sealing.ProcessPoolExecutor, "submit", dies)
     assert verified(sealed.place, "--processes", "2") == 1
     said = capsys.readouterr()
     assert "a process was ended while it hashed" in said.err

@@ -4,15 +4,17 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from threading import active_count
-from typing import Final
+from typing import Final, TypeVar
 
 from sharegate.audit.chain import GENESIS, Fault, Verifier
 from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
@@ -36,6 +38,8 @@ from sharegate.errors import ShareGateError
 
 _PART: Final = 64  # bundles that one process takes at a time
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 class NotRight(ShareGateError):
@@ -139,17 +143,17 @@ def _hold(
     """Whether the entries lead to every checkpoint, and the tiles are those of the entries."""
     size = states[-1].size
     wanted = frozenset(state.size // WIDTH for state in states)
-    tiles = [*bundles_of(size)]
-    parts = [tiles[at : at + _PART] for at in range(0, len(tiles), _PART)]
+    tiles = bundles_of(size)  # no list: a checkpoint may speak of 2^62 entries
+    parts = iter(lambda: [*islice(tiles, _PART)], [])
     rows, prev, done = _Rows(directory), GENESIS, 0
     tree = Frontier.empty()  # of the roots of full rows
     with ExitStack() as stack:
         hashing = partial(look, directory, wanted)
         found: Iterable[list[Row] | None]
-        if processes > 1 and len(parts) > 1:
+        if processes > 1 and size > _PART * WIDTH:
             pool = pool_of(processes)
             stack.callback(pool.shutdown, cancel_futures=True)
-            found = pool.map(hashing, parts)
+            found = _in_order(pool, hashing, parts, 2 * processes)
         else:
             found = map(hashing, parts)
         for part in found:
@@ -165,6 +169,17 @@ def _hold(
             progress(done, size)
     rows.finish(size)
     return size % WIDTH > 0 or _has(states, tree, Row(prev, prev, b"", 0))
+
+
+def _in_order(
+    pool: Executor, do: Callable[[_T], _U], parts: Iterator[_T], ahead: int
+) -> Iterator[_U]:
+    """What becomes of each part, in order; `Executor.map` would take them all before the first."""
+    waiting = deque(pool.submit(do, part) for part in islice(parts, ahead))
+    while waiting:
+        found = waiting.popleft().result()
+        waiting.extend(pool.submit(do, part) for part in islice(parts, 1))
+        yield found
 
 
 def _has(states: Sequence[Checkpoint], tree: Frontier, row: Row) -> bool:
