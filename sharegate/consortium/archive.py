@@ -148,7 +148,7 @@ class Archive:
                 size = max(size, (n + 1) * WIDTH)
             for leaf in self.leaves(n):
                 if _ARCHIVE in leaf:  # few; reading a core costs a hundred times as much
-                    size = max(size, _archived(leaf))
+                    size = max(size, says_archived(leaf))
         if not size:
             raise NotWhole(f"{self._details} has no details, and no entry says that any left")
         return size
@@ -200,7 +200,7 @@ def _core(leaf: bytes) -> Mapping[str, object]:
         return {}
 
 
-def _archived(leaf: bytes) -> int:
+def says_archived(leaf: bytes) -> int:
     """How many entries an entry says are archived; 0 where it says something else."""
     core = _core(leaf)
     facts = core.get("facts")

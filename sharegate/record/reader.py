@@ -16,6 +16,7 @@ _LEAVES: Final = """
     select seq, leaf from sharegate.entry where seq >= $1 and seq < $1 + $2::bigint order by seq
 """
 _ARCHIVED: Final = "select archived, archived_last, archived_frontier from sharegate.head"
+_ARCHIVED_BY: Final = "select archived_by from sharegate.head"
 _TAIL: Final = """
     select h.size, h.last, (select s.fence from sharegate.signing s) as fence, e.leaf
       from sharegate.head h
@@ -112,6 +113,11 @@ class PostgresReader:
         """How many entries archives alone have, the last one's leaf hash, and the tree there."""
         row = (await self._ask(_ARCHIVED))[0]
         return row["archived"], row["archived_last"], row["archived_frontier"]
+
+    async def archived_by(self) -> int | None:
+        """The index of the entry that says that archives have them; None where none is named."""
+        found: int | None = (await self._ask(_ARCHIVED_BY))[0][0]
+        return found
 
     async def tail(self, first: int, most: int) -> Tail:
         """The log's end, from index `first`: at most `most` leaves."""

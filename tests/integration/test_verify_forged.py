@@ -69,6 +69,16 @@ async def test_archived_entries_that_nothing_signed_vouches_for_are_not_believed
     assert "right" not in said.out
 
 
+@pytest.mark.parametrize("told", [None, 7, 59, 60, -1])
+async def test_entries_that_went_although_no_entry_says_so_are_missed(log_of, capsys, told):
+    hashes = [leaf_hash(leaf) for leaf in await log_of.database.leaves()]
+    edge = Frontier.empty().extend(hashes[:40]).edge
+    await log_of.alter("delete from sharegate.entry where seq < 40")
+    await log_of.alter(SAY + ", archived_by = $6", 60, 40, hashes[39], edge, hashes[-1], told)
+    assert await verified(log_of) == 1
+    assert "the first 40 entries are gone, and no entry says why" in capsys.readouterr().err
+
+
 async def test_a_log_of_which_nothing_is_signed_is_not_right(log_of, capsys):
     await log_of.alter("delete from sharegate.checkpoint")
     assert await verified(log_of) == 0  # the signer's memory still knows it

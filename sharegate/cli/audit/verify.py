@@ -22,12 +22,19 @@ from sharegate.cli.audit.sealed import Files, NotRight, pool_of, verify_files
 from sharegate.cli.keys import NEEDS_SM
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.verify import load_log_key
-from sharegate.consortium.archive import Archive
+from sharegate.consortium.archive import Archive, says_archived
+from sharegate.consortium.coverage import prove
 from sharegate.consortium.memory import LogState, SignerMemory
 from sharegate.consortium.signed_log import MEMORY_FILE
 from sharegate.consortium.stamps import read_roots, read_stamps
 from sharegate.consortium.stored import beginning
-from sharegate.errors import LogDiverged, Misconfigured, ShareGateError
+from sharegate.errors import (
+    AuditLogUnavailable,
+    LogDiverged,
+    Misconfigured,
+    ShareGateError,
+    Unavailable,
+)
 from sharegate.record.hashed import Hashed, look
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
@@ -179,8 +186,9 @@ class _Work:
                     break
                 passed(await reader.vanished(read, read + len(leaves)))
                 read += len(leaves)
-            if verifier.finish() is None and ends:
-                self.unsigned(verifier.frontier.size - ends[-1])
+            if verifier.finish() is None:
+                await self._require_told(verifier)
+                self.unsigned(verifier.frontier.size - (ends[-1] if ends else 0))
             return _verdict(verifier, size, gone)
         except (Malformed, Unproven) as error:
             raise LogDiverged(str(error)) from error
@@ -201,6 +209,24 @@ class _Work:
             # Whatever the database says would be believed, the entries in archives first of all.
             raise LogDiverged(f"no checkpoint is known of {max(read, 1)} entries or more")
         return size
+
+    async def _require_told(self, verifier: Verifier) -> None:
+        """See that an entry, proven here, says of those that are not here that archives have them.
+
+        Raises:
+            LogDiverged: None does: whoever removed them went past the functions for it.
+        """
+        archived, tree = (await self.reader.archived())[0], verifier.frontier
+        told = await self.reader.archived_by() if archived else None
+        leaf = b""
+        if told is not None and 0 <= told < tree.size:
+            try:
+                leaf, _ = await prove(self.reader, told, tree.size, tree.root())
+            except AuditLogUnavailable as error:
+                if error.reason is Unavailable.DOWN:
+                    raise LogUnreadable(str(error)) from error
+        if archived and says_archived(leaf) < archived:
+            raise LogDiverged(f"the first {archived} entries are gone, and no entry says why")
 
     async def _checkpoints(self, size: int) -> list[Checkpoint]:
         """What was signed of at least this size: kept in the database, or remembered."""

@@ -36,7 +36,8 @@ create table sharegate.head (
     archived          bigint not null default 0 check (archived >= 0),
     archived_last     bytea  not null default decode(repeat('00', 32), 'hex')
         check (length(archived_last) = 32),
-    archived_frontier bytea  not null default ''                  -- 32 bytes each
+    archived_frontier bytea  not null default '',                 -- 32 bytes each
+    archived_by       bigint                                       -- the entry that says so
 );
 
 create table sharegate.entry (
@@ -695,7 +696,8 @@ begin
     end if;
     if state = 'archivable' then
         update sharegate.head
-           set archived = target, archived_last = archive.last, archived_frontier = archive.frontier;
+           set archived = target, archived_last = archive.last, archived_frontier = archive.frontier,
+               archived_by = archive.told;
     end if;
     return state;
 end
