@@ -3,6 +3,8 @@
 import ssl
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
@@ -12,6 +14,7 @@ from sharegate.errors import Misconfigured
 from sharegate.settings import Tls
 
 Names = tuple[str, ...]
+_NO_CERTIFICATE: Final = "holds no certificate (PEM)"
 
 
 def no_channel(_: web.Request) -> Names:
@@ -69,9 +72,31 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
         context.load_cert_chain(tls.certificate, tls.key)
-        if tls.client_authorities is not None:
+    except OSError as error:
+        # OpenSSL says not which of the two files it means.
+        if _has_certificate(tls.certificate):
+            why = "is no key (PEM) that fits the certificate"
+            raise _unusable("key", tls.key, error, why) from error
+        raise _unusable("certificate", tls.certificate, error, _NO_CERTIFICATE) from error
+    if tls.client_authorities is not None:
+        try:
             context.load_verify_locations(tls.client_authorities)
-            context.verify_mode = ssl.CERT_OPTIONAL
-    except (OSError, ssl.SSLError) as error:
-        raise Misconfigured("listen.tls", f"cannot be used: {error.strerror or error}") from error
+        except OSError as error:
+            file = tls.client_authorities
+            raise _unusable("client_authorities", file, error, _NO_CERTIFICATE) from error
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def _has_certificate(file: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
+    except OSError:
+        return False
+    return True
+
+
+def _unusable(setting: str, file: Path, error: OSError, why: str) -> Misconfigured:
+    """Name the setting and the file; in OpenSSL's words only what ours may not cover."""
+    detail = f"{why}: {error.reason}" if isinstance(error, ssl.SSLError) else error.strerror
+    return Misconfigured(f"listen.tls.{setting} ({file})", detail or "cannot be read")

@@ -166,12 +166,19 @@ def test_only_one_uri_and_only_a_spiffe_id_is_a_name(members):
     assert certificate_names(b"no certificate") == (sha256(b"no certificate").hexdigest(),)
 
 
-def test_certificates_that_cannot_be_used_refuse_to_start(members, tmp_path):
+@pytest.mark.parametrize(
+    ("field", "holds"),
+    [(field, holds) for field in Tls.__struct_fields__ for holds in (None, "nothing of the kind")]
+    + [("key", "a certificate")],
+)
+def test_a_file_that_cannot_be_used_refuses_to_start_and_is_named(members, tmp_path, field, holds):
     path, _ = members.issue("gateway-2")
-    for settings in (
-        Tls(certificate=tmp_path / "none.pem", key=path),
-        Tls(certificate=path, key=members.place / "members.ca.pem"),
-        Tls(certificate=path, key=path, client_authorities=tmp_path / "none.pem"),
-    ):
-        with pytest.raises(Misconfigured, match=r"listen\.tls"):
-            tls_context(settings)
+    authority = members.place / "members.ca.pem"
+    bad = authority if holds == "a certificate" else tmp_path / "bad.pem"
+    if holds == "nothing of the kind":
+        bad.write_text(holds)
+    files = {"certificate": path, "key": path, "client_authorities": authority} | {field: bad}
+    with pytest.raises(Misconfigured) as refused:
+        tls_context(Tls(**files))
+    assert refused.value.place == f"listen.tls.{field} ({bad})"
+    assert ("No such file" in refused.value.detail) is (holds is None)
