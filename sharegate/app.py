@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from sharegate.audit.note import SignerKey, VerifierKey
 from sharegate.authorize.hearing import Hearing, officers
 from sharegate.authorize.settle import Settle
-from sharegate.authorize.settling import settling
+from sharegate.authorize.settling import load_confirm_key, settling
 from sharegate.consortium.projection import ProjectionFollower
 from sharegate.consortium.signed_log import SignedLog, signed_log
 from sharegate.consortium.standing import StandingEntries
@@ -353,8 +353,7 @@ async def _settle(
 ) -> tuple[Settle, Hearing]:
     """Connect to what settles; counts and rulings stand in the audit log's own database."""
     dsn, seed = access.append_dsn, seed_of(access.key.private_key)
-    path = settings.confirm.signing_key
-    key = None if path is None else load_ed25519(path, f"confirm.signing_key ({path})")
+    key = load_confirm_key(settings.confirm)
     under, members = in_force.authorize.under, lambda: in_force.rules.registry
     rulings, hearing = await stack.enter_async_context(
         officers(dsn, seed, members, under, recorder, observe)

@@ -13,7 +13,18 @@ from sharegate.authorize.quota_postgres import PostgresQuotas
 from sharegate.authorize.settle import Rulings, Settle
 from sharegate.model.party import DepartmentId
 from sharegate.observe import Observer
-from sharegate.settings import Settings
+from sharegate.private_keys import load_ed25519
+from sharegate.settings import ConfirmSettings, Settings
+
+
+def load_confirm_key(settings: ConfirmSettings) -> Ed25519PrivateKey | None:
+    """Read the key that signs questions to case systems and consent registers; None where none is.
+
+    Raises:
+        Misconfigured: It is not there, or not an Ed25519 key.
+    """
+    path = settings.signing_key
+    return None if path is None else load_ed25519(path, f"confirm.signing_key ({path})")
 
 
 @asynccontextmanager

@@ -9,11 +9,14 @@ import time
 
 import asyncpg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharegate.app import load_signing_key
+from sharegate.audit.note import SignerKey
 from sharegate.audit.tree import Frontier
 from sharegate.cli.call import prepare, send
 from sharegate.cli.demo.stage import ORIGIN
+from sharegate.cli.demo.witnesses import build_consortium
 from sharegate.cli.doctor.command import examine
 from sharegate.cli.doctor.finding import Verdict, address_of
 from sharegate.cli.doctor.stored_log import check_stored_log
@@ -27,8 +30,8 @@ from tests.site import AT_START, free_port
 MEMORY = "signer.memory"
 CHECKED = (
     "settings", "settings file", "registry", "policies", "policies and sources", "trust",
-    "signed sets", "signing key", "state directory", "append login", "append role", "read login",
-    "read role", "schema",
+    "signed sets", "signing key", "state directory", "time zone",
+    "append login", "append role", "read login", "read role", "schema",
     "durability", "appending", "origin", "checkpoint", "signer's memory", "source housing",
     "source housing, role", "resource tax/incomes", "clock of source tax",
     "clock of audit database", "listen.exchange", "listen.admin", "listen.authority",
@@ -167,6 +170,12 @@ def test_a_file_that_is_no_settings_file_is_one_fault(tmp_path):
         ('"registry.toml"', '"keys"', "registry", "keys"),
         ('authority = "', 'authority = "https://', "listen.authority", "without scheme"),
         ("[sources.tax]", "[sources.taxes]", "policies and sources", "[sources.tax]"),
+        (
+            "[trust]",
+            '[quotas]\ntime_zone = "Asia/Nowhere"\n[trust]',
+            "time zone",
+            "quotas.time_zone",
+        ),
         ("threshold = 2", "threshold = 4", "trust", "more than the 3 administrators"),
         ("administrator-one+", "administrator-1+", "trust", "is no verifier key"),
     ],
@@ -178,6 +187,47 @@ async def test_a_wrong_setting_is_named(variant, grown_site, old, new, what, say
         early.symlink_to(grown_site.place / "early")
     found = wrongs(await examine(config))
     assert says in found[what], found
+
+
+@pytest.mark.parametrize(
+    ("what", "old", "new", "setting"),
+    [
+        ("audit_log.quorum", "[audit_log]", '[audit_log]\nquorum = "FILE"', "audit_log.quorum"),
+        ("index key", "[audit_log]", '[audit_log]\nindex_key = "FILE"', "audit_log.index_key"),
+        ("confirm key", "[trust]", '[confirm]\nsigning_key = "FILE"\n[trust]',
+         "confirm.signing_key"),
+        ("TLS", "[trust]", '[listen.tls]\ncertificate = "FILE"\nkey = "none"\n[trust]',
+         "listen.tls.certificate"),
+    ],
+)  # fmt: skip
+async def test_a_file_that_serve_would_not_start_with_is_named(variant, what, old, new, setting):
+    for file in ("keys/none", "registry.toml"):  # missing, and of another kind
+        found = wrongs(await examine(variant((old, new.replace("FILE", file)))))
+        assert list(found) == [what], found
+        assert file in found[what]
+        assert ("No such file" in found[what]) is (file == "keys/none")
+        assert setting in f"{what}: {found[what]}"
+
+
+async def test_the_files_that_the_settings_name_are_found_right(variant, grown_site):
+    (grown_site.place / "keys" / "index.key").write_bytes(bytes(32))
+    new_signing_key(grown_site.place / "keys" / "confirm.pem")
+    quorum = grown_site.place / "keys" / "quorum"
+    build_consortium(grown_site.place, grown_site.log_key).quorum.rename(quorum)
+    config = variant(
+        ("[audit_log]", '[audit_log]\nindex_key = "keys/index.key"\nquorum = "keys/quorum"'),
+        ("[trust]", '[confirm]\nsigning_key = "keys/confirm.pem"\n[trust]'),
+    )
+    found = await examine(config)
+    assert wrongs(found) == {}
+    assert {"audit_log.quorum", "index key", "confirm key"} <= {each.what for each in found}
+    quorum.write_text(
+        quorum.read_text().replace(
+            grown_site.log_key, SignerKey(ORIGIN, Ed25519PrivateKey.generate()).vkey
+        )
+    )
+    found = wrongs(await examine(config))
+    assert "does not list the key of" in found["audit_log.quorum"]
 
 
 async def test_addresses_that_cannot_be_had(variant, grown_site):

@@ -9,6 +9,7 @@ from pathlib import Path
 from sharegate.authorize.ruleset import RuleSet
 from sharegate.cli.doctor.audit_database import check_audit_database
 from sharegate.cli.doctor.files import (
+    check_other_files,
     check_policies,
     check_registry,
     check_settings,
@@ -62,6 +63,7 @@ async def examine(config: Path, clock: Callable[[], float] = time.time) -> list[
     key, findings = check_signing_key(settings.audit_log)
     found += findings
     found += check_state(settings.audit_log)
+    found += check_other_files(settings, key)
     # Sources and audit database at once: one that hangs does not keep the reader from the others.
     for findings in await asyncio.gather(
         check_audit_database(settings.audit_log, key, clock),

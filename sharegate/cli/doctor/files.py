@@ -2,18 +2,23 @@
 
 import os
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from sharegate.app import load_signing_key
+from sharegate.app import load_index_key, load_signing_key
 from sharegate.audit.note import SignerKey
+from sharegate.authorize.quota import time_zone
 from sharegate.authorize.ruleset import RuleSet, load_rule_set
+from sharegate.authorize.settling import load_confirm_key
 from sharegate.cli.doctor.finding import Finding, judged, ok, warn, wrong
+from sharegate.consortium.witnessed import load_quorum
 from sharegate.errors import Misconfigured
 from sharegate.identify.registry import load_registry
 from sharegate.model.party import Registry
 from sharegate.settings import AuditLogSettings, Settings, examine_settings
+from sharegate.web.channel import tls_context
 
 _OTHERS: Final = 0o007
 _OTHERS_WRITE: Final = 0o022
@@ -138,6 +143,40 @@ def check_state(settings: AuditLogSettings) -> list[Finding]:
     elif mode & _OTHERS_WRITE:
         faults.append(f"others could replace the signer's memory; chmod go-w {state}")
     return [judged(what, faults, f"{state} is writable, and by nobody else")]
+
+
+def check_other_files(settings: Settings, key: SignerKey | None) -> list[Finding]:
+    """What else is read at the start where the settings name it, read as `serve` reads it."""
+    audit_log, tls, zone = settings.audit_log, settings.listen.tls, settings.quotas.time_zone
+    quorum, confirm = audit_log.quorum, settings.confirm
+    found = [_loaded("time zone", f"{zone} is known", lambda: time_zone(zone))]
+    if quorum is not None:
+        found.append(_loaded("audit_log.quorum", str(quorum), lambda: _quorum(quorum, key)))
+    if audit_log.index_key is not None:
+        found.append(
+            _loaded("index key", str(audit_log.index_key), lambda: load_index_key(audit_log))
+        )
+    if confirm.signing_key is not None:
+        found.append(
+            _loaded("confirm key", str(confirm.signing_key), lambda: load_confirm_key(confirm))
+        )
+    if tls is not None:
+        found.append(_loaded("TLS", str(tls.certificate), lambda: tls_context(tls)))
+    return found
+
+
+def _loaded(what: str, fine: str, load: Callable[[], object]) -> Finding:
+    try:
+        load()
+    except Misconfigured as error:
+        return wrong(what, str(error))
+    return ok(what, fine)
+
+
+def _quorum(path: Path, key: SignerKey | None) -> None:
+    quorum = load_quorum(path)
+    if key is not None and key.verifier not in [each.key for each in quorum.logs]:
+        raise Misconfigured(str(path), f"does not list the key of {key.name}")
 
 
 def _writable(what: str, paths: list[Path]) -> list[Finding]:
