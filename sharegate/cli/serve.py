@@ -12,11 +12,13 @@ import uvloop
 
 from sharegate.app import running
 from sharegate.cli.asking import asking
+from sharegate.cli.doctor.finding import BROKEN, unreachable
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.until import signalled
 from sharegate.cli.witness import witnessing
 from sharegate.consortium.asking_settings import AskingSettings, load_asking_settings
 from sharegate.consortium.witness_settings import WitnessSettings, load_witness_settings
+from sharegate.errors import Misconfigured
 from sharegate.observe import LogLines
 from sharegate.record.migrate import migrate
 from sharegate.settings import Settings, load_settings
@@ -82,8 +84,11 @@ def _migrate(chosen: argparse.Namespace) -> int:
 
 
 async def _apply(dsn: str, origin: str) -> list[str]:
-    connection = await asyncpg.connect(dsn)
     try:
-        return await migrate(connection, origin)
-    finally:
-        await connection.close()
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await migrate(connection, origin)
+        finally:
+            await connection.close()
+    except BROKEN as error:
+        raise Misconfigured("--dsn", unreachable(dsn, error)) from error

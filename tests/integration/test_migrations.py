@@ -7,11 +7,13 @@ import asyncpg
 import pytest
 
 from sharegate.audit.chain import GENESIS
+from sharegate.cli.main import main
 from sharegate.errors import Misconfigured
 from sharegate.record import migrate as migrating
 from sharegate.record.migrate import migrate, migrations, provision, schema
 from tests.integration.audit_database import ORIGIN, ask
 from tests.postgres import on_a_thread
+from tests.site import free_port
 
 # Everything of a schema that can differ, one query for each kind of thing.
 CATALOGUE = {
@@ -216,3 +218,34 @@ async def test_an_owner_who_is_no_superuser_can_migrate(private_postgres):
     )
     assert [row[0] for row in owners] == ["sharegate_migrate"]
     await owner.close()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        ("canary", "is not a DSN a connection can be made with"),
+        ("postgresql://u:canary@h:port/d", "is not a DSN a connection can be made with"),
+        ("another port", "cannot be reached"),
+        ("another password", "refuses this login"),
+        ("another database", "has no such database"),
+        ("a weak role", "does not give this role the right"),
+    ],
+)
+def test_a_dsn_that_will_not_do_is_said_without_its_password(site, capsys, mistake, says):
+    host, role = f"127.0.0.1:{site.server.port}", f"weak_{secrets.token_hex(6)}"
+    database = site.audit_database
+    on_a_thread(ask(site.server.dsn(), f"create role {role} login password 'canary'"))
+    dsn = {
+        "another port": f"postgresql://{role}:canary@127.0.0.1:{free_port()}/{database}",
+        "another password": f"postgresql://{role}:canary-2@{host}/{database}",
+        "another database": f"postgresql://{role}:canary@{host}/none",
+        "a weak role": f"postgresql://{role}:canary@{host}/{database}",
+    }.get(mistake, mistake)
+    try:
+        assert main(["migrate", "--config", str(site.gateway().config), "--dsn", dsn]) == 1
+    finally:
+        on_a_thread(ask(site.server.dsn(), f"drop role {role}"))
+    said = capsys.readouterr().err
+    assert said.startswith("sharegate: --dsn: ")
+    assert says in said
+    assert "canary" not in said

@@ -21,6 +21,7 @@ _WHY: dict[type[BaseException], str] = {
         "refuses this login; check its name, password and pg_hba.conf"
     ),
     asyncpg.InvalidCatalogNameError: "has no such database; check the name in the DSN",
+    asyncpg.InsufficientPrivilegeError: "does not give this role the right; use one that has it",
     asyncpg.TooManyConnectionsError: "has no connection left; raise max_connections",
     asyncpg.CannotConnectNowError: "is starting or stopping; try again",
     TimeoutError: "does not answer in time; check network, firewall and server",
