@@ -11,6 +11,7 @@ from sharegate.cli.demo.story import GatewayProcess, Story
 from sharegate.cli.demo.town import invent_town, people_of_the_story
 from sharegate.cli.options import Verbs
 from sharegate.cli.until import signalled
+from sharegate.errors import Misconfigured
 
 
 def add_to(verbs: Verbs) -> None:
@@ -23,7 +24,10 @@ def add_to(verbs: Verbs) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    return asyncio.run(_demo(chosen.place.resolve(), chosen.policies, once=chosen.once))
+    place, policies = chosen.place.resolve(), chosen.policies
+    if not policies.is_dir():
+        raise Misconfigured("--policies", f"there is no folder {policies}")
+    return asyncio.run(_demo(place, policies, once=chosen.once))
 
 
 async def _demo(place: Path, policies: Path, *, once: bool) -> int:

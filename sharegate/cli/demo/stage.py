@@ -108,13 +108,19 @@ async def build_stage(place: Path, policies: Path, say: Callable[[str], None]) -
     server = EmbeddedPostgres(place / "postgres")
     await server.start()
     try:
-        audit_dsns = await provision(server.dsn, ORIGIN)
-        sources = await build_departments(
-            server, passwords=lambda role: _secret(place / "keys" / f"{role}.password"), say=say
-        )
+        return await _furnished(server, place, policies, say)
     except BaseException:
         await server.stop()
         raise
+
+
+async def _furnished(
+    server: EmbeddedPostgres, place: Path, policies: Path, say: Callable[[str], None]
+) -> Stage:
+    audit_dsns = await provision(server.dsn, ORIGIN)
+    sources = await build_departments(
+        server, passwords=lambda role: _secret(place / "keys" / f"{role}.password"), say=say
+    )
     say("making keys, officers' tokens, the registry and the settings")
     exchange, admin = kept_port(place / "exchange.port"), kept_port(place / "admin.port")
     log_key = SignerKey(ORIGIN, _signing_key(place / "keys" / "log.pem")).vkey
