@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from sharegate.cli.demo.stage import AUDITOR, Stage, build_stage
+from sharegate.cli.demo.stage import AUDITOR, Stage, alone_in, build_stage
 from sharegate.cli.demo.story import GatewayProcess, Story
 from sharegate.cli.demo.town import invent_town, people_of_the_story
 from sharegate.cli.options import Verbs
@@ -27,7 +27,8 @@ def _run(chosen: argparse.Namespace) -> int:
     place, policies = chosen.place.resolve(), chosen.policies
     if not policies.is_dir():
         raise Misconfigured("--policies", f"there is no folder {policies}")
-    return asyncio.run(_demo(place, policies, once=chosen.once))
+    with alone_in(place):
+        return asyncio.run(_demo(place, policies, once=chosen.once))
 
 
 async def _demo(place: Path, policies: Path, *, once: bool) -> int:

@@ -1,10 +1,13 @@
 """The demo's stage: databases, keys, registry and settings, under one directory."""
 
+import fcntl
+import os
 import secrets
 import shutil
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +22,7 @@ from sharegate.cli.keys import new_detail_key, new_signing_key
 from sharegate.cli.policy.sign import sign_policies
 from sharegate.cli.registry import sign_registry
 from sharegate.embedded import EmbeddedPostgres
+from sharegate.errors import Misconfigured
 from sharegate.identify.officer import MAX_LIFETIME_S, issue_token
 from sharegate.private_keys import load_ed25519
 from sharegate.record.migrate import DATABASE, provision, provisioned_search
@@ -88,6 +92,28 @@ class Stage:
     log_key: str
     exchange_url: str
     admin_url: str
+
+
+@contextmanager
+def alone_in(place: Path) -> Iterator[None]:
+    """Be the only demo there; the kernel lets go when the process ends, however it ends.
+
+    Raises:
+        Misconfigured: Another demo runs there, or the place cannot be used at all.
+    """
+    try:
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)
+        lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Misconfigured(f"--place ({place})", error.strerror or "cannot be used") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Misconfigured("--place", f"a demo already runs in {place}") from None
+        yield
+    finally:
+        os.close(lock)
 
 
 async def build_stage(place: Path, policies: Path, say: Callable[[str], None]) -> Stage:
