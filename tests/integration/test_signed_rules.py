@@ -1,6 +1,7 @@
 """Signed rules at a running gateway, and the commands that sign them."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from sharegate.cli.keys import new_signing_key
 from sharegate.cli.main import main
 from sharegate.record.entry import read_core
 from tests.faults.callers import logged
-from tests.site import AT_START
+from tests.site import AT_START, POLICIES
 
 
 async def acts(site):
@@ -146,3 +147,24 @@ def test_the_commands_that_sign_say_what_they_signed(site, capsys):
     (stray.parent / "policy.note").write_text("once upon a time\n")
     assert main(tax) == 1
     assert "is no note of such a set" in capsys.readouterr().err
+
+
+def test_common_rules_are_signed_whole_or_not_at_all(tmp_path, capsys):
+    new_signing_key(tmp_path / "one.pem")
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    sign = ["policy", "sign", str(folder), "--key", str(tmp_path / "one.pem"), "--as", "one"]
+    for file, says in (
+        ("purposes.csv", "has common rules, but no model.conf and no posts.csv"),
+        ("model.conf", "has common rules, but no posts.csv"),
+    ):
+        shutil.copy(POLICIES / file, folder)
+        assert main(sign) == 1
+        assert says in capsys.readouterr().err
+    shutil.copy(POLICIES / "posts.csv", folder)
+    assert main(sign) == 0
+    (folder / "housing").mkdir()
+    shutil.copy(POLICIES / "housing" / "resources.toml", folder / "housing")
+    shutil.copy(POLICIES / "purposes.csv", folder / "housing")  # does not belong there
+    assert main([*sign[:2], str(folder / "housing"), *sign[3:]]) == 1
+    assert "purposes.csv: is no policy file" in capsys.readouterr().err

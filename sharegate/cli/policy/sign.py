@@ -51,10 +51,19 @@ def sign_policies(
         version: By default the next one.
 
     Raises:
-        Misconfigured: There is a file that does not belong there, or one cannot be used.
+        Misconfigured: There is a file that does not belong there, one of the common files is
+            missing, or one cannot be used.
     """
     folder = folder.resolve()
-    if (folder / "model.conf").exists():
+    common, own = (
+        {file for file in known if (folder / file).exists()}
+        for known in (ROOT_FILES, PROVIDER_FILES)
+    )
+    if "model.conf" in common or (common and not own):
+        if absent := sorted(ROOT_FILES - common):
+            raise Misconfigured(
+                str(folder), f"has common rules, but no {' and no '.join(absent)}: all are needed"
+            )
         if name is None:
             raise Misconfigured(str(folder), "has the common rules: say which administrator signs")
         files = _files(folder, ROOT_FILES, FOR_PEOPLE | {ROOT_NOTE})
