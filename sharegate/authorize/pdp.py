@@ -318,7 +318,6 @@ class PolicyDecisionPoint:
             permitted, explained = self._casbin.over([SENTINEL, *rows]).enforce_ex(*asked)
             return permitted, explained[0] if explained else None
 
-        first = rule_set.grants[0]  # a rule set has at least one
         member = next(iter(rule_set.departments))
         rest = ("self-test-a", "self-test-b", "self-test-c", "self-test-d")
         words = (member, "", *rest)
@@ -345,10 +344,11 @@ class PolicyDecisionPoint:
         for number, (got, wanted) in enumerate(expected, start=1):
             if got != wanted:
                 raise Misconfigured("model.conf", f"self-test {number}: {got}, not {wanted}")
-        stranger_asks = Question(
-            "self-test-x", "", first.provider, "self-test-b", "self-test-c", "self-test-d", (), None
-        )
-        if isinstance(self.decide(stranger_asks, first.valid_from), Grant):
+        # Of a provider and at a moment that a grant is for, if there is any.
+        granted = ((each.provider, each.valid_from) for each in rule_set.grants)
+        provider, at = next(granted, (rest[0], 0))
+        stranger_asks = Question("self-test-x", "", provider, *rest[1:], (), None)
+        if isinstance(self.decide(stranger_asks, at), Grant):
             raise Misconfigured("model.conf", "self-test: an unknown request was permitted")
 
 

@@ -69,7 +69,7 @@ class RuleSet:
         model: The text of model.conf.
         departments: Who may be a consumer.
         posts: By post, itself and all that it includes.
-        grants: In the order of their providers.
+        grants: In the order of their providers; none where nobody provides.
         provided: What it was put together from; the next rule set need not read it again.
     """
 
@@ -90,8 +90,8 @@ def load_rule_set(folder: Path, departments: Mapping[DepartmentId, Department]) 
         departments: The members, from the registry: nobody else is a provider or a consumer.
 
     Raises:
-        Misconfigured: A file is missing, unreadable, unknown or wrong, or there is no grant at
-            all. Names the file and the line or key.
+        Misconfigured: A file is missing, unreadable, unknown or wrong, or somebody provides and
+            there is no grant at all. Names the file and the line or key.
     """
     return compose(folder, read_files(folder, departments), departments)
 
@@ -143,12 +143,10 @@ def compose(
         opened = (open_grant(each) for each in own.values() if each.open is not None)
         provided[provider] = Provided((listed, lines), own, (*reader.read(lines), *opened))
     grants = tuple(grant for each in provided.values() for grant in each.grants)
-    if not 0 < len(grants) <= MAX_GRANTS:
-        raise Misconfigured(
-            str(folder),
-            f"makes more than {MAX_GRANTS} grants in all" if grants
-            else "contains no grant: an empty rule set is not served",
-        )  # fmt: skip
+    if provided and not grants:  # a department that only asks provides nothing, and grants nothing
+        raise Misconfigured(str(folder), "contains no grant: an empty rule set is not served")
+    if len(grants) > MAX_GRANTS:
+        raise Misconfigured(str(folder), f"makes more than {MAX_GRANTS} grants in all")
     resources = {
         (provider, name): resource
         for provider, each in provided.items()

@@ -283,7 +283,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ]
     sources: Annotated[
         dict[str, SourceSettings], Meta(description="By the name that resources.toml uses.")
-    ]
+    ] = msgspec.field(default_factory=dict)
     projection: ProjectionSettings = msgspec.field(default_factory=ProjectionSettings)
     quotas: QuotaSettings = msgspec.field(default_factory=QuotaSettings)
     confirm: ConfirmSettings = msgspec.field(default_factory=ConfirmSettings)

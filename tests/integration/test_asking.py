@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import secrets
+import shutil
 from base64 import b64encode
 from dataclasses import dataclass
 
@@ -16,7 +17,11 @@ from aiohttp import web
 from sharegate.audit.chain import parse_leaf
 from sharegate.audit.note import SignerKey
 from sharegate.audit.tree import leaf_hash
+from sharegate.authorize.signed import ROOT_FILES
 from sharegate.cli.call import CallerSettings, load_caller, prepare, send, signed
+from sharegate.cli.demo.stage import sign_everything
+from sharegate.cli.doctor.command import examine
+from sharegate.cli.doctor.finding import Verdict
 from sharegate.cli.keys import new_signing_key
 from sharegate.cli.main import main
 from sharegate.consortium import remote
@@ -32,14 +37,14 @@ from sharegate.record.migrate import provision
 from sharegate.record.verified import verify_answer
 from tests.integration.audit_database import ask, until
 from tests.postgres import on_a_thread
-from tests.site import GatewayProcess, Site, free_port
+from tests.site import POLICIES, GatewayProcess, Site, free_port
 
 OWN = "civil-affairs.example/log"
 
 
 @dataclass
 class Pair:
-    """Housing's gateway, and civil affairs' own, which has another log."""
+    """Housing's gateway, and civil affairs' own, which has another log and provides nothing."""
 
     site: Site
     theirs: GatewayProcess
@@ -97,7 +102,14 @@ def pair(site):
     text = re.sub(r"(?m)^origin = .*$", f'origin = "{OWN}"', own.config.read_text())
     for old, new in zip(site.audit_dsns, dsns, strict=True):
         text = text.replace(old, new)
-    own.config.write_text(text.replace("keys/log.pem", "keys/own-log.pem"))
+    text = text.replace("keys/log.pem", "keys/own-log.pem").partition("\n[sources.")[0]
+    policies = site.place / "own-policies"
+    policies.mkdir()
+    for file in ROOT_FILES:
+        shutil.copy(POLICIES / file, policies)
+    sign_everything(site.place, policies)
+    assert str(site.policies) in text
+    own.config.write_text(text.replace(str(site.policies), str(policies)))
     port = free_port()
     asking = own.config.with_name("asking.toml")
     asking.write_text(
@@ -146,6 +158,11 @@ async def test_an_exchange_has_an_entry_on_both_sides_that_names_the_other(pair,
         capsys.readouterr().out
     )
     assert main([*command[:3], command[2], *command[4:]]) == 1  # the other one's files are not its
+
+
+async def test_the_doctor_finds_a_gateway_right_that_provides_nothing(pair):
+    found = await examine(pair.own.config)
+    assert [each for each in found if each.verdict is Verdict.WRONG] == []
 
 
 async def test_what_went_past_a_gateway_or_is_in_one_log_only_is_listed(pair, capsys):

@@ -114,6 +114,12 @@ def test_it_is_read(write, tmp_path):
     assert settings.limits == Limits(body_bytes=1024)
 
 
+def test_who_only_asks_names_no_source(write):
+    before, _, after = GOOD.partition("[sources.tax]")
+    text = before + after[after.index("[projection]") :]
+    assert load_settings(write(text)).sources == {}
+
+
 def test_what_is_closed_was_stale_before(write):
     wrong = GOOD.replace("stale_seconds = 900", "stale_seconds = 900\nclosed_seconds = 899")
     with pytest.raises(Misconfigured, match="closed_seconds is less than stale_seconds"):

@@ -379,6 +379,27 @@ def test_the_self_test_asks_what_nobody_granted(tmp_path, monkeypatch):
     assert at == 1_767_225_600_000  # when the first grant begins
 
 
+def test_the_self_test_asks_as_much_where_there_is_no_grant(tmp_path, monkeypatch):
+    rules = load(tmp_path)
+    asked = []
+    enforce = pdp._Enforcer.enforce_ex
+
+    def heard(self, *words):
+        asked.append(words)
+        return enforce(self, *words)
+
+    monkeypatch.setattr(pdp._Enforcer, "enforce_ex", heard)
+    PolicyDecisionPoint(rules)
+    with_grants = list(asked)
+    asked.clear()
+    PolicyDecisionPoint(replace(rules, grants=()))
+    assert len(asked) == 12
+    assert asked[:-1] == with_grants[:-1]
+    monkeypatch.setattr(PolicyDecisionPoint, "decide", lambda *_: rules.grants[0])
+    with pytest.raises(Misconfigured, match="self-test: an unknown request was"):
+        PolicyDecisionPoint(replace(rules, grants=()))
+
+
 def test_casbin_is_given_the_rules_as_they_are_written(tmp_path, monkeypatch):
     """Not as the index found them: what it is asked to compare, it has to compare."""
     given = []

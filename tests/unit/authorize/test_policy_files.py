@@ -9,13 +9,15 @@ from dataclasses import replace
 import pytest
 
 from sharegate.authorize import grants, ruleset
-from sharegate.authorize.pdp import PolicyDecisionPoint
+from sharegate.authorize.pdp import PolicyDecisionPoint, Question
 from sharegate.authorize.ruleset import load_rule_set
 from sharegate.errors import Misconfigured
 from sharegate.model.catalogue import Mode
+from sharegate.model.decision import Reason
 from sharegate.model.grant import Effect, Grant
 from sharegate.model.party import DepartmentId
 from tests.unit.authorize.policy_folder import (
+    AT,
     DEPARTMENTS,
     FIELDS,
     MODEL,
@@ -181,6 +183,14 @@ def test_a_table_cut_off_is_called_so(tmp_path):
 
 def test_no_grant_at_all_is_refused(tmp_path):
     refuse(tmp_path, {"alpha/grants.csv": table([])}, re.escape(str(tmp_path)) + "$")
+
+
+def test_where_nobody_provides_there_need_be_no_grant_and_nobody_is_permitted(tmp_path):
+    shutil.rmtree(write(tmp_path) / "alpha")
+    rules = load_rule_set(tmp_path, DEPARTMENTS)
+    assert (rules.grants, dict(rules.catalogue.resources)) == ((), {})
+    asked = Question("beta", "", "alpha", "things", "query", "review", (), None)
+    assert PolicyDecisionPoint(rules).decide(asked, AT).reason is Reason.NO_GRANT
 
 
 def test_ids_are_unique_over_all_providers(tmp_path):
