@@ -13,6 +13,7 @@ from typing import Final
 
 from sharegate.audit.chain import parse_leaf
 from sharegate.audit.tree import leaf_hash
+from sharegate.audit.verdict import Malformed
 from sharegate.model.act import ActKind
 from sharegate.record.entry import Kind, b64, counterpart, read_core
 
@@ -90,6 +91,9 @@ class Side:
         Args:
             origin: Its name.
             leaves: All its leaves in order, verified by the caller.
+
+        Raises:
+            Malformed: One says what no gateway writes.
         """
         self.origin = origin
         self.size = 0
@@ -101,13 +105,17 @@ class Side:
         self.answered: dict[str, _Answered] = {}
         self._requests: dict[object, _Asked] = {}
         for leaf in leaves:
-            self._read(leaf)
+            try:
+                self._read(leaf)
+            except (KeyError, TypeError, ValueError) as error:
+                raise Malformed(f"entry {self.size} says what no gateway writes") from error
             self.size += 1
 
     def _read(self, leaf: bytes) -> None:
         core = read_core(parse_leaf(leaf).core)
         kind, at, facts = core["kind"], core["time"], _map(core.get("facts"))
-        assert isinstance(at, int)
+        if not isinstance(at, int):
+            raise TypeError("time")
         self.end = max(self.end, at)
         name = b64(counterpart(leaf_hash(leaf)))
         if kind in _EXCHANGES:

@@ -15,6 +15,7 @@ from sharegate.audit.chain import Fault
 from sharegate.audit.checkpoint import open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.tiles import bundles_of, parse_bundle
+from sharegate.audit.verdict import Malformed
 from sharegate.cli.audit.sealed import Files, NotRight, verify_files
 from sharegate.cli.options import Verbs
 from sharegate.cli.plain import moment
@@ -47,14 +48,17 @@ def sides(files: Sequence[Path], keys: Sequence[VerifierKey]) -> list[Side]:
     """Verify logs from their files, and read what they say of each other.
 
     Raises:
-        NotRight: One is not a log that was signed.
+        NotRight: One is not a log that was signed, or not one of a gateway.
     """
     found = []
     for directory, key in zip(files, keys, strict=True):
         wrong = verify_files(Files(directory, key), lambda *_: None, processes=2)
         if isinstance(wrong, Fault):
             raise NotRight(f"{directory}: {wrong}")
-        found.append(Side(key.name, _leaves(directory, key)))
+        try:
+            found.append(Side(key.name, _leaves(directory, key)))
+        except Malformed as error:
+            raise NotRight(f"{directory}: {error}") from error
     return found
 
 

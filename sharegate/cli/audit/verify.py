@@ -25,6 +25,7 @@ from sharegate.cli.verify import load_log_key
 from sharegate.consortium.archive import Archive, says_archived
 from sharegate.consortium.coverage import prove
 from sharegate.consortium.memory import LogState, SignerMemory
+from sharegate.consortium.reading import read_file
 from sharegate.consortium.signed_log import MEMORY_FILE
 from sharegate.consortium.stamps import read_roots, read_stamps
 from sharegate.consortium.stored import beginning
@@ -343,7 +344,7 @@ def _sm2(vkey: str) -> Sm2Key:
 
 def _kept(path: Path, key: VerifierKey) -> Checkpoint:
     try:
-        return open_checkpoint(path.read_bytes(), [key], key.name)
+        return open_checkpoint(read_file(path), [key], key.name)
     except OSError as error:
         raise NotRight(f"{path}: {error.strerror}") from error
     except (Malformed, Unproven) as error:

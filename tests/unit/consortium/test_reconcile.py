@@ -6,6 +6,7 @@ import pytest
 
 from sharegate.audit.chain import GENESIS, encode_leaf
 from sharegate.audit.tree import leaf_hash
+from sharegate.audit.verdict import Malformed
 from sharegate.consortium.reconcile import OneSided, Side, reconcile
 from sharegate.record.entry import b64, counterpart
 
@@ -22,7 +23,7 @@ class Log:
         prev = leaf_hash(self.leaves[-1]) if self.leaves else GENESIS
         self.at += 1000
         text = json.dumps(
-            {"kind": kind, "time": self.at, **core}, sort_keys=True, separators=(",", ":")
+            {"kind": kind, "time": self.at} | core, sort_keys=True, separators=(",", ":")
         )
         self.leaves.append(encode_leaf(len(self.leaves), prev, text.encode()))
         return len(self.leaves) - 1, b64(counterpart(leaf_hash(self.leaves[-1])))
@@ -148,3 +149,26 @@ def test_a_received_that_names_no_request_is_passed_over(logs):
     assert found(*logs) == []
     housing.later()
     assert found(*logs) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "members"),
+    [
+        ("request", {"facts": {}}),
+        ("request", {"facts": {"log": CIVIL}}),
+        ("received", {"facts": {"request": ["a list"]}}),
+        ("release", {"time": "noon"}),
+    ],
+)
+def test_an_entry_that_no_gateway_writes_is_named(logs, kind, members):
+    civil, _ = logs
+    index, _ = civil.add(kind, **members)
+    with pytest.raises(Malformed, match=f"entry {index} says what no gateway writes"):
+        Side(civil.origin, civil.leaves)
+
+
+def test_what_is_no_json_is_named(logs):
+    civil, _ = logs
+    civil.leaves[:] = [encode_leaf(0, GENESIS, b"[" * 600)]
+    with pytest.raises(Malformed, match="entry 0 says"):
+        Side(civil.origin, civil.leaves)
