@@ -48,6 +48,7 @@ from sharegate.private_keys import load_cosigner_key, load_ed25519
 _INVITATION: Final = "invitation.toml"
 _WITNESS_KEYS: Final = ("witness.pem", "witness-ml-dsa.pem")
 _WITNESS: Final = "witness.toml"
+_LISTEN: Final = "127.0.0.1:8470"
 _STATE: Final = "state"
 _OLD_SECONDS: Final = 120
 _WRONG: Final = "WRONG"
@@ -90,8 +91,8 @@ def add_to(verbs: Verbs) -> None:
     act = acts.add_parser("apply", help="watch the members of a signed list, and be watched")
     _list_argument(act)
     _home_argument(act)
-    act.add_argument("--listen", default="127.0.0.1:8470", metavar="HOST:PORT",
-                     help="where the witness listens; said once")  # fmt: skip
+    act.add_argument("--listen", metavar="HOST:PORT",
+                     help=f"where the witness listens ({_LISTEN}); said once")  # fmt: skip
     act.add_argument("--fresh", action="store_true",
                      help="the consortium begins now: nobody has witnessed yet")  # fmt: skip
     act.set_defaults(run=_apply)
@@ -209,6 +210,10 @@ def _apply(chosen: argparse.Namespace) -> int:
     if len(consortium.member) == 1:
         raise Misconfigured(str(chosen.list), "has no other member yet, so nobody to watch")
     others = [member for member in consortium.member if member.name != own.name]
+    file = home / _WITNESS
+    said = file.read_text(encoding="utf-8") if chosen.listen and file.exists() else None
+    if said is not None and f'listen = "{chosen.listen}"\n' not in said:
+        raise Misconfigured("--listen", f"is said once: change it in {file}")
     begun = _begin(home, others, fresh=chosen.fresh)
     _write_settings(home, own, others, chosen.listen)
     (home / "quorum").write_bytes(write_quorum(consortium.quorum(own)))
@@ -250,8 +255,8 @@ def _begin(home: Path, others: Sequence[Member], *, fresh: bool) -> int:
     return begun
 
 
-def _write_settings(home: Path, own: Member, others: Sequence[Member], listen: str) -> None:
-    """The settings of the witness, whose logs follow the list and whose rest stays; a monitor's."""
+def _write_settings(home: Path, own: Member, others: Sequence[Member], listen: str | None) -> None:
+    """The settings of the witness and of a monitor: the logs follow the list, the rest stays."""
     file = home / _WITNESS
     logs = ",\n".join(f'    "{member.log_key}"' for member in others)
     listed = f"logs = [\n{logs},\n]\n"
@@ -261,14 +266,18 @@ def _write_settings(home: Path, own: Member, others: Sequence[Member], listen: s
     else:
         keys = ", ".join(f'"{name}"' for name in _WITNESS_KEYS)
         name = _witness_name(VerifierKey.parse(own.log_key).name)
-        head = f'name = "{name}"\nkeys = [{keys}]\nlisten = "{listen}"\nstate = "{_STATE}"\n'
+        head = f'name = "{name}"\nkeys = [{keys}]\nlisten = "{listen or _LISTEN}"\n'
+        head += f'state = "{_STATE}"\n'
     _write(file, head + listed)
     watched = [
         f'[[logs]]\nkey = "{member.log_key}"\nurl = "{member.url}"\n'
         f'quorum = "{member.name}.quorum"\n'
         for member in others
     ]
-    _write(home / "monitor.toml", "\n".join(['state = "watched"\n', *watched]))
+    file, head = home / "monitor.toml", 'state = "watched"\n'
+    if file.exists():
+        head = file.read_text(encoding="utf-8").partition("[[logs]]")[0].rstrip() + "\n"
+    _write(file, "\n".join([head, *watched]))
 
 
 def _own(home: Path, consortium: Consortium) -> Member:

@@ -12,6 +12,7 @@ from sharegate.audit.quorum import read_quorum
 from sharegate.cli.call import prepare, send
 from sharegate.cli.main import main
 from sharegate.consortium.members import least, read_consortium
+from sharegate.consortium.monitor_settings import load_monitor_settings
 from sharegate.consortium.witness_settings import load_witness_settings
 from tests.integration.test_monitor import serving
 from tests.integration.witnessed_site import Member as Running
@@ -219,10 +220,16 @@ def test_a_lone_member_has_nobody_to_watch(administration, invitation, tmp_path)
     assert home.apply(administration.list, "--fresh")[0] == 0
     settings = home.place / "witness.toml"
     settings.write_text(settings.read_text() + 'admin = "127.0.0.1:0"\n')
+    watch = home.place / "monitor.toml"
+    watch.write_text('admin = "127.0.0.1:1"\n' + watch.read_text())
+    elsewhere = ("consortium", "apply", administration.list, "--home", home.place, "--listen")
+    assert "is said once: change it in" in sharegate(*elsewhere, "127.0.0.1:2")[2]
     administration.admit(Home(tmp_path, "justice").join(invitation))
     assert home.apply(administration.list, "--fresh")[0] == 0
     assert load_witness_settings(settings).admin == "127.0.0.1:0"  # what was set stays
     assert len(load_witness_settings(settings).logs) == 2
+    watching, watched = load_monitor_settings(watch)
+    assert (watching.admin, len(watched)) == ("127.0.0.1:1", 2)
 
 
 def test_an_application_is_of_whoever_holds_the_log_s_key(administration, invitation, tmp_path):
