@@ -239,10 +239,19 @@ async def test_a_signer_that_takes_over_goes_on_where_the_witnesses_saw_more(tmp
 
 
 async def test_nothing_leaves_on_the_witnesses_word_once_the_log_is_frozen(tmp_path):
-    async with Site(tmp_path, partial(cosigns, after=0.3)) as site:
+    asked, frozen = asyncio.Event(), asyncio.Event()
+
+    async def waits_for_the_freeze(cosigner, request):
+        await request.read()
+        asked.set()
+        await frozen.wait()
+        return await cosigns(cosigner, request)
+
+    async with Site(tmp_path, waits_for_the_freeze) as site:
         waits = asyncio.create_task(site.witnessed.covered(4))
-        await asyncio.sleep(0.1)
+        await asked.wait()
         site.coverage.suspend(Unavailable.FROZEN, "a fork")
+        frozen.set()
         with pytest.raises(AuditLogUnavailable) as refused:
             await waits
         assert refused.value.reason is Unavailable.FROZEN
