@@ -147,6 +147,4 @@ async def test_who_slept_is_not_stopped_by_what_the_other_showed_the_witnesses(
         assert signs(following)
     assert [gateway.stop() for gateway in with_witnesses] == [0, 0]
     for gateway in with_witnesses:
-        said = gateway.output.read_text(encoding="utf-8")
-        assert "frozen" not in said
-        assert "witness_failed" not in said
+        assert "frozen" not in gateway.output.read_text(encoding="utf-8")
