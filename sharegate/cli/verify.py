@@ -5,7 +5,6 @@ Needs two files and the log's public key; no gateway, no database, no network.
 
 import argparse
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from sharegate.audit.note import VerifierKey
 from sharegate.audit.quorum import open_cosigned, read_quorum, require_quorum
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.cli.options import Verbs
-from sharegate.cli.plain import plain
+from sharegate.cli.plain import moment, plain
 from sharegate.consortium.members import read_invitation
 from sharegate.consortium.reading import read_file
 from sharegate.consortium.succession import open_succession
@@ -69,7 +68,7 @@ def verify_witnessed(receipt: bytes, quorum_file: Path) -> str:
         raise NotVerified(f"{error.filename}: {error.strerror}") from error
     except (Malformed, Unproven) as error:
         raise NotVerified(str(error)) from error
-    said = (f"{name} ({_date(at) or at})" for name, at in sorted(cosigned.times.items()))
+    said = (f"{name} ({moment(at * 1000)})" for name, at in sorted(cosigned.times.items()))
     return f"cosigned by {', '.join(said)}"
 
 
@@ -105,12 +104,12 @@ def describe(verified: Verified) -> str:
     resource, decision = _map(entry.get("resource")), _map(entry.get("decision"))
     rows = _map(entry.get("response")).get("rows")
     at = entry.get("time")
-    moment = (_date(at / 1000, "milliseconds") if isinstance(at, int) else None) or at
+    when = moment(at) if isinstance(at, int) else plain(at)
     entries = "1 entry" if verified.size == 1 else f"{verified.size} entries"
     return (
         f"verified: entry {verified.index} of {verified.origin}, under its signed checkpoint of "
         f"{entries}\n"
-        f"  {plain(moment)}  {plain(caller.get('consumer'))} asked {plain(entry.get('provider'))}/"
+        f"  {when}  {plain(caller.get('consumer'))} asked {plain(entry.get('provider'))}/"
         f"{plain(resource.get('id'))} ({plain(entry.get('mode'))})\n"
         f"  for {plain(purpose.get('code'))} ({plain(purpose.get('legal_basis'))}), by grant "
         f"{plain(decision.get('rule'))}; rows: {plain(rows)}"
@@ -173,14 +172,6 @@ def _is_there(place: Path) -> bool:
         return place.exists()
     except OSError:  # a key may be longer than a file's name can be
         return False
-
-
-def _date(seconds: float, timespec: str = "seconds") -> str | None:
-    """Unix time as a date; None where no calendar has it: whoever signs may write any number."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _map(value: object) -> Mapping[str, object]:

@@ -107,21 +107,18 @@ class Abroad:
             LogDiverged: It is not this log's.
             AuditLogUnavailable: The log cannot be read now.
         """
-        known = state.frontier.size
+        detail = f"witness {name} holds another checkpoint of {seen.size} entries"
         try:
-            if seen.size > known:
-                size = (await self._reader.head())[1]
-                if size >= seen.size:
+            if seen.size <= state.frontier.size:
+                if seen.root == await self._root(seen.size, state):
+                    return
+            elif (size := (await self._reader.head())[1]) >= seen.size:
+                with suppress(LogDiverged):
                     await self._stored.stretch(state, seen)
                     return
+            else:
                 detail = f"the log is behind: {size} entries, but witness {name} holds a "
                 detail += f"checkpoint of {seen.size}"
-            elif seen.root == await self._root(seen.size, state):
-                return
-            else:
-                detail = f"witness {name} holds another checkpoint of {seen.size} entries"
-        except LogDiverged:
-            detail = f"witness {name} holds another checkpoint of {seen.size} entries"
         except Broken as error:
             raise AuditLogUnavailable(
                 Unavailable.DOWN, "the audit log cannot be read now"

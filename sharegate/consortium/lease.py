@@ -113,7 +113,7 @@ class Lease:
         async def renewing() -> None:
             while True:
                 await asyncio.sleep(_RENEW_SECONDS)
-                with suppress(*Broken):  # whoever is about to sign finds out
+                with suppress(Exception):  # whoever is about to sign finds out
                     await self.renew()
 
         task = asyncio.create_task(renewing())

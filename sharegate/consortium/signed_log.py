@@ -10,7 +10,6 @@ from sharegate.consortium.coverage import Coverage
 from sharegate.consortium.memory import SignerMemory
 from sharegate.consortium.signer import Signer
 from sharegate.consortium.witnessed import FILE, Witnessed, load_quorum
-from sharegate.errors import Misconfigured
 from sharegate.observe import Observer
 from sharegate.record.postgres import PostgresAuditLog
 from sharegate.record.reader import PostgresReader
@@ -72,10 +71,8 @@ async def signed_log(
     signer = Signer(key, memory, reader, coverage, audit_log, observe)
     witnessed = None
     if settings.quorum is not None:
-        quorum = load_quorum(settings.quorum)
         verifier = VerifierKey.parse(key.vkey)
-        if all(each.key != verifier for each in quorum.logs):
-            raise Misconfigured(str(settings.quorum), f"does not list the key of {key.name}")
+        quorum = load_quorum(settings.quorum, verifier)
         witnessed = Witnessed(quorum, settings.state / FILE, coverage, observe, settings.witnesses)
         prover = PostgresReader(read_dsn)
         stack.push_async_callback(prover.close)

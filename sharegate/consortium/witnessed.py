@@ -13,6 +13,7 @@ from time import time
 from typing import Final
 
 from sharegate import durable
+from sharegate.audit.note import VerifierKey
 from sharegate.audit.quorum import Cosigned, Quorum, open_cosigned, read_quorum
 from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.consortium.coverage import Coverage
@@ -38,18 +39,25 @@ class Standing(StrEnum):
     """Nothing is answered but break-glass."""
 
 
-def load_quorum(path: Path) -> Quorum:
+def load_quorum(path: Path, key: VerifierKey | None = None) -> Quorum:
     """Read a quorum file.
 
+    Args:
+        path: The file.
+        key: A log's, which it must list.
+
     Raises:
-        Misconfigured: It cannot be read, or is none.
+        Misconfigured: It cannot be read, is none, or does not list the key.
     """
     try:
-        return read_quorum(path.read_bytes())
+        quorum = read_quorum(path.read_bytes())
     except OSError as error:
         raise Misconfigured(str(path), error.strerror or "cannot be read") from error
     except Malformed as error:
         raise Misconfigured(str(path), str(error)) from error
+    if key is not None and all(each.key != key for each in quorum.logs):
+        raise Misconfigured(str(path), f"does not list the key of {key.name}")
+    return quorum
 
 
 def quorum_time(quorum: Quorum, cosigned: Cosigned) -> int:

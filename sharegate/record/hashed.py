@@ -39,13 +39,12 @@ class _Process:
 _own: Final[list[_Process]] = []
 
 
-def look(dsn: str, first: int, after: int) -> Hashed | None:
-    """Read and hash the entries from `first` to before `after`; None where one does not follow.
+def look(dsn: str, part: tuple[int, int]) -> Hashed | None:
+    """Read and hash the entries of a part; None where one does not follow.
 
     Args:
         dsn: A login with the role ``sharegate_read``.
-        first: An index.
-        after: Another one, greater.
+        part: From which index on, and before which greater one.
 
     Raises:
         OSError: The database gives no answer.
@@ -53,7 +52,7 @@ def look(dsn: str, first: int, after: int) -> Hashed | None:
     if not _own or _own[0].dsn != dsn:
         _own[:] = [_Process(dsn)]
     try:
-        return _own[0].runner.run(_look(_own[0].reader, first, after))
+        return _own[0].runner.run(_look(_own[0].reader, *part))
     except Broken as error:  # not all of them can go from one process to another
         raise OSError(type(error).__name__) from None
 

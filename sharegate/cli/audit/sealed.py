@@ -6,7 +6,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -153,7 +153,7 @@ def _hold(
         if processes > 1 and size > _PART * WIDTH:
             pool = pool_of(processes)
             stack.callback(pool.shutdown, cancel_futures=True)
-            found = _in_order(pool, hashing, parts, 2 * processes)
+            found = (each.result() for each in dealt(pool, hashing, parts, processes))
         else:
             found = map(hashing, parts)
         for part in found:
@@ -171,15 +171,17 @@ def _hold(
     return size % WIDTH > 0 or _has(states, tree, Row(prev, prev, b"", 0))
 
 
-def _in_order(
-    pool: Executor, do: Callable[[_T], _U], parts: Iterator[_T], ahead: int
-) -> Iterator[_U]:
-    """What becomes of each part, in order; `Executor.map` would take them all before the first."""
-    waiting = deque(pool.submit(do, part) for part in islice(parts, ahead))
+def dealt(
+    pool: Executor, do: Callable[[_T], _U], parts: Iterator[_T], processes: int
+) -> Iterator[Future[_U]]:
+    """What becomes of each part, in order; `Executor.map` would take them all before the first.
+
+    Whoever asks for the next one must have waited for the last: two for each process are out.
+    """
+    waiting = deque(pool.submit(do, part) for part in islice(parts, 2 * processes))
     while waiting:
-        found = waiting.popleft().result()
+        yield waiting.popleft()
         waiting.extend(pool.submit(do, part) for part in islice(parts, 1))
-        yield found
 
 
 def _has(states: Sequence[Checkpoint], tree: Frontier, row: Row) -> bool:

@@ -4,11 +4,10 @@ import argparse
 import asyncio
 import sys
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +17,7 @@ from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.sm2 import Sm2Key
 from sharegate.audit.verdict import Malformed, Unproven
-from sharegate.cli.audit.sealed import Files, NotRight, pool_of, verify_files
+from sharegate.cli.audit.sealed import Files, NotRight, dealt, pool_of, verify_files
 from sharegate.cli.keys import NEEDS_SM
 from sharegate.cli.options import Verbs, config_argument
 from sharegate.cli.verify import load_log_key
@@ -36,7 +35,7 @@ from sharegate.errors import (
     ShareGateError,
     Unavailable,
 )
-from sharegate.record.hashed import Hashed, look
+from sharegate.record.hashed import look
 from sharegate.record.reader import Broken, PostgresReader
 from sharegate.settings import AuditLogSettings, load_settings
 
@@ -252,24 +251,16 @@ class _Work:
         passed: Callable[[Sequence[int]], None],
     ) -> None:
         """Have processes read and hash the parts, and join them in order, while all of it fits."""
-        loop = asyncio.get_running_loop()
         pool = pool_of(self.processes)
-        coming: deque[asyncio.Future[Hashed | None]] = deque()
         try:
-            while True:
-                for first, after in islice(parts, 2 * self.processes - len(coming)):
-                    coming.append(loop.run_in_executor(pool, look, self.dsn, first, after))
-                if not coming:
-                    return
-                found = await coming.popleft()
+            for coming in dealt(pool, partial(look, self.dsn), parts, self.processes):
+                found = await asyncio.wrap_future(coming)
                 if found is None or not verifier.take(found.prev, found.hashes):
                     return
                 passed(found.gone)
         except BrokenExecutor:
             return  # a process died; what is left is read here
         finally:
-            for each in coming:
-                each.cancel()
             pool.shutdown(cancel_futures=True)
 
 

@@ -151,7 +151,8 @@ def check_other_files(settings: Settings, key: SignerKey | None) -> list[Finding
     quorum, confirm = audit_log.quorum, settings.confirm
     found = [_loaded("time zone", f"{zone} is known", lambda: time_zone(zone))]
     if quorum is not None:
-        found.append(_loaded("audit_log.quorum", str(quorum), lambda: _quorum(quorum, key)))
+        listed = None if key is None else key.verifier
+        found.append(_loaded("audit_log.quorum", str(quorum), lambda: load_quorum(quorum, listed)))
     if audit_log.index_key is not None:
         found.append(
             _loaded("index key", str(audit_log.index_key), lambda: load_index_key(audit_log))
@@ -171,12 +172,6 @@ def _loaded(what: str, fine: str, load: Callable[[], object]) -> Finding:
     except Misconfigured as error:
         return wrong(what, str(error))
     return ok(what, fine)
-
-
-def _quorum(path: Path, key: SignerKey | None) -> None:
-    quorum = load_quorum(path)
-    if key is not None and key.verifier not in [each.key for each in quorum.logs]:
-        raise Misconfigured(str(path), f"does not list the key of {key.name}")
 
 
 def _writable(what: str, paths: list[Path]) -> list[Finding]:

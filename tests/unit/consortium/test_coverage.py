@@ -367,6 +367,17 @@ async def test_frozen_it_refuses_for_good(back):
     assert (made.state, made.checkpoint) == (state(2), b"note 2")
 
 
+async def test_frozen_it_proves_nothing_from_memory_either():
+    made = coverage(2)
+    publish(made, 6)
+    of = Checkpoint("log.example", 6, made.state.frontier.root())
+    assert (await made.under(4, of, b"cosigned")).index == 4
+    made.suspend(Unavailable.FROZEN, "stop")
+    with pytest.raises(AuditLogUnavailable) as why:
+        await made.under(4, of, b"cosigned")
+    assert why.value.reason is Unavailable.FROZEN
+
+
 # --- hashing on -------------------------------------------------------------------------------
 
 

@@ -173,3 +173,12 @@ def test_a_quorum_file_that_is_none_is_named(tmp_path, content):
     with pytest.raises(Misconfigured) as refused_:
         load_quorum(file)
     assert refused_.value.place == str(file)
+
+
+def test_a_quorum_file_lists_the_log_it_is_for(tmp_path):
+    file = tmp_path / "quorum"
+    file.write_text(f"log {LOG.vkey}\nquorum none\n")
+    assert load_quorum(file, LOG.verifier) == load_quorum(file)
+    other = SignerKey(ORIGIN, Ed25519PrivateKey.from_private_bytes(b"o" * 32))
+    with pytest.raises(Misconfigured, match=f"does not list the key of {ORIGIN}"):
+        load_quorum(file, other.verifier)
