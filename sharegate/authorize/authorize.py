@@ -152,7 +152,7 @@ class Authorize:
             resource=resource.id,
             mode=mode,
             purpose=purpose.code,
-            needs=tuple(name for name in resource.fields if name in needed),
+            needs=tuple([name for name in resource.fields if name in needed]),
             named=request.grant,
         )
         ruled = self._pdp.decide(question, identified.at)

@@ -16,7 +16,11 @@ from base64 import urlsafe_b64decode
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
 
 from sharegate.model.catalogue import FieldName
 from sharegate.model.request import AccessRequest, Scalar, Unreadable
@@ -66,16 +70,76 @@ class _Refused(Exception):
         self.detail = detail
 
 
+class _Usual(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A body as nearly all are. What is left out of it has a value that no body can give it."""
+
+    provider: str
+    resource: str
+    mode: str
+    purpose: str
+    legal_basis: str
+    matter: str
+    where: Annotated[
+        dict[FieldName, Annotated[str, Meta(min_length=1, max_length=MAX_VALUE)]],
+        Meta(min_length=1, max_length=MAX_WHERE),
+    ]
+    fields: Annotated[tuple[FieldName, ...], Meta(min_length=1, max_length=MAX_FIELDS)] = ()
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] = 0
+
+
+_decode_usual = msgspec.json.Decoder(_Usual).decode
+
+
 def read_request(body: bytes) -> AccessRequest | Unreadable:
     """Read one access request, or say where it is not one.
 
     Unknown members are refused, so that a misspelt ``limit`` does not silently widen a question.
     No input raises, and the work is linear in the length of the body.
     """
+    usual = _usual_request(body)
+    if usual is not None:
+        return usual
     try:
         return _access_request(_decoded(body))
     except _Refused as refused:
         return Unreadable(refused.pointer, refused.detail)
+
+
+def _usual_request(body: bytes) -> AccessRequest | None:
+    """Read a body that is beyond doubt at a quarter of the price; None: read it the long way.
+
+    What this takes, the long way takes too, as the same request.
+    """
+    if len(body) > MAX_COMMAS:
+        return None
+    try:
+        said = _decode_usual(body)
+    except (ValueError, RecursionError):
+        return None
+    where, fields, limit = said.where, said.fields, said.limit
+    # Each member has its colon: where there are no more of those, no name occurs twice.
+    members = len(_REQUIRED) + len(where) + (1 if fields else 0) + (1 if limit else 0)
+    codes = (
+        said.provider, said.resource, said.mode, said.purpose, said.legal_basis, *where, *fields
+    )  # fmt: skip
+    if (
+        body.count(b":") != members
+        or _codes(len(codes)).fullmatch(" ".join(codes)) is None
+        or _MATTER.fullmatch(said.matter) is None
+        or not "".join(where.values()).isprintable()  # what is `_UNFIT` never is
+        or len(set(fields)) != len(fields)
+    ):
+        return None
+    return AccessRequest(
+        said.provider, said.resource, said.mode, said.purpose, said.legal_basis, said.matter,
+        fields, where, limit or None, None,
+    )  # fmt: skip
+
+
+@cache  # at most 5 + MAX_WHERE + MAX_FIELDS of them
+def _codes(count: int) -> re.Pattern[str]:
+    """So many codes with one space between them."""
+    return re.compile(rf"{_CODE.pattern}(?: {_CODE.pattern}){{{count - 1}}}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Unfit:

@@ -7,9 +7,10 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sharegate.authorize import read as reading
 from sharegate.authorize.read import read_request
 from sharegate.model.request import AccessRequest, Unreadable
 from tests.unit.authorize.policy_folder import QUESTION, body
@@ -242,6 +243,8 @@ def test_the_longest_readable_body_is_decoded_and_a_longer_list_is_not():
     assert isinstance(read, AccessRequest)
     assert refused(b"[" + b"1," * 4_096 + b"1]") is None
     assert "more members" in read_request(b"[" + b"1," * 4_097 + b"1]").detail
+    commas = [f"{',' * 61}{i:02d}" for i in range(64)]
+    assert "more members" in read_request(body(where=longest, fields=commas)).detail
 
 
 def test_values_are_taken_as_sent():
@@ -283,6 +286,39 @@ def test_no_variation_of_a_question_raises(changes):
     read = read_request(json.dumps({**QUESTION, **changes}).encode())
     if isinstance(read, Unreadable):
         assert read.pointer is None or read.pointer.startswith("/")
+
+
+tricky = st.sampled_from([
+    '"a"', '"a b"', '"a:b"', '"a\\u003ab"', '""', '"\\ud800"', '"\\u0000"', '"字"', '"\\u200b"',
+    '"\ue815"', '"AB-12"', '"AB 12"', "1", "0", "-1", "10001", "1.0", "1e3", "9007199254740993",
+    "true", "null", "[]", '["a"]', '["a","a"]', '["a b"]', '["a","b"]', "[1]", "{}", '{"a":"1"}',
+    '{"a":"1","a":"2"}', '{"a":"1","b":"x:y"}', '{"a":1}', '{"a b":"1"}', '{"a":" "}', '{"a":""}',
+    '{"a":"\\u200b"}', '{"字":"1"}', f'"{"x" * 63}"', f'"{"x" * 64}"', f'{{"a":"{"x" * 257}"}}',
+])  # fmt: skip
+members = st.tuples(st.sampled_from([*QUESTION, "limit", "fields", "grant", "x"]), tricky)
+
+
+@settings(max_examples=600)
+@given(
+    st.lists(members, max_size=3),
+    st.lists(st.sampled_from([*QUESTION]), max_size=1),
+    st.sampled_from([",", " , "]),
+)
+@example([("where", '{"a":"1","a":"2"}')], ["where"], ",")
+@example([("limit", "7"), ("fields", '["a","b"]')], [], ",")
+def test_the_short_way_takes_nothing_that_the_long_way_reads_otherwise(added, left_out, comma):
+    usual = [(name, json.dumps(said)) for name, said in QUESTION.items() if name not in left_out]
+    text = comma.join(f'"{name}":{said}' for name, said in [*usual, *added])
+    content = f"{{{text}}}".encode(errors="surrogatepass")
+    short = reading._usual_request(content)
+    assert short is None or short == reading._access_request(reading._decoded(content))
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"fields": ["name", "year"]}, {"limit": 3}, {"where": {"name": "欧阳娜"}}]
+)
+def test_what_is_usual_is_read_the_short_way(changes):
+    assert reading._usual_request(body(**changes)) is not None
 
 
 @pytest.mark.parametrize(
