@@ -5,12 +5,25 @@ from hashlib import sha256
 
 import msgspec
 
+from sharegate.model.catalogue import FieldName
 from sharegate.model.ids import text
-from sharegate.model.passage import Disclosure, Fetched
+from sharegate.model.passage import Disclosure, Fetched, Value
 from sharegate.record.entry import Label, b64, commit, read_core, unb64
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+
+
+class _Answer(msgspec.Struct, gc=False):
+    exchange_id: str
+    provider: str
+    resource: str
+    version: int
+    grant: str
+    rule_set: str
+    rows: list[dict[FieldName, Value]]
+    limit_reached: bool
+    salt: str
 
 
 def encode_answer(fetched: Fetched, disclosure: Disclosure, salt: bytes) -> bytes:
@@ -21,17 +34,17 @@ def encode_answer(fetched: Fetched, disclosure: Disclosure, salt: bytes) -> byte
     permit = disclosure.permit
     names = disclosure.fields
     return _encode(
-        {
-            "exchange_id": text(fetched.decided.identified.exchange_id),
-            "provider": permit.resource.provider,
-            "resource": permit.resource.id,
-            "version": permit.resource.version,
-            "grant": permit.grant,
-            "rule_set": permit.rule_set,
-            "rows": [dict(zip(names, row, strict=True)) for row in disclosure.rows],
-            "limit_reached": disclosure.limit_reached,
-            "salt": b64(salt),
-        }
+        _Answer(
+            exchange_id=text(fetched.decided.identified.exchange_id),
+            provider=permit.resource.provider,
+            resource=permit.resource.id,
+            version=permit.resource.version,
+            grant=permit.grant,
+            rule_set=permit.rule_set,
+            rows=[dict(zip(names, row, strict=True)) for row in disclosure.rows],
+            limit_reached=disclosure.limit_reached,
+            salt=b64(salt),
+        )
     )
 
 

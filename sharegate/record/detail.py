@@ -30,6 +30,7 @@ _HPKE = Hpke(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _INFO = b"sharegate detail wrapping v1"
 _WRAPPING_LIFETIME = 60_000  # milliseconds
 _encode = msgspec.json.Encoder(order="sorted").encode
+_encode_plain = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,24 @@ class _Wrapped(msgspec.Struct, frozen=True):
     key: str
 
 
+class _Salts(msgspec.Struct, gc=False):
+    asked_by: str
+    detail: str
+    matter: str
+    officer: str
+    request: str
+    response: str
+
+
+class _Plain(msgspec.Struct, gc=False):
+    """The plaintext of an exchange's detail; as in a core, the members stand in order."""
+
+    body: str
+    officer: str
+    salts: _Salts
+    schema: int
+
+
 class DetailSealer:
     """Seals details to the provider asked (where there is one) and to the audit office."""
 
@@ -77,20 +96,20 @@ class DetailSealer:
         """
         identified = fetched.decided.identified
         request = fetched.decided.request
-        plaintext = _encode(
-            {
-                "schema": 1,
-                "officer": identified.caller.officer,
-                "body": b64(identified.body),
-                "salts": {
-                    "officer": b64(salts.officer),
-                    "matter": b64(salts.matter),
-                    "request": b64(salts.request),
-                    "asked_by": b64(salts.asked_by),
-                    "response": b64(salts.response),
-                    "detail": b64(salts.detail),
-                },
-            }
+        plaintext = _encode_plain(
+            _Plain(
+                body=b64(identified.body),
+                officer=identified.caller.officer,
+                salts=_Salts(
+                    asked_by=b64(salts.asked_by),
+                    detail=b64(salts.detail),
+                    matter=b64(salts.matter),
+                    officer=b64(salts.officer),
+                    request=b64(salts.request),
+                    response=b64(salts.response),
+                ),
+                schema=1,
+            )
         )
         provider = None if request is None else DepartmentId(request.provider)
         return self._sealed(

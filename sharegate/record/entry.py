@@ -12,7 +12,7 @@ is in the sealed detail. The fields are listed in docs/format.md.
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64
 from collections.abc import Container, Mapping
-from enum import StrEnum
+from enum import Enum, StrEnum
 from hashlib import sha256
 from typing import assert_never
 from uuid import UUID
@@ -22,9 +22,9 @@ from msgspec import Struct
 
 from sharegate.model.act import Act
 from sharegate.model.catalogue import Catalogue, Mode, PurposeCode, ResourceId
-from sharegate.model.decision import Deny, Permit, Refer
+from sharegate.model.decision import Decision, Deny, Permit, Refer
 from sharegate.model.party import DepartmentId
-from sharegate.model.passage import Disclosure, Failure, Fetched, Refusal
+from sharegate.model.passage import Disclosure, Failure, Fetched, Outcome, Refusal
 from sharegate.model.request import AccessRequest
 
 SCHEMA = 1
@@ -41,16 +41,16 @@ class Kind(StrEnum):
     FAILURE = "failure"
 
 
-class Label(StrEnum):
+class Label(bytes, Enum):
     """What a commitment is of; part of what is hashed, so none can pass for another."""
 
-    OFFICER = "officer"
-    MATTER = "matter"
-    REQUEST = "request"
-    ASKED_BY = "asked-by"
-    RESPONSE = "response"
-    DETAIL = "detail"
-    PERSON = "person"
+    OFFICER = b"officer\0"
+    MATTER = b"matter\0"
+    REQUEST = b"request\0"
+    ASKED_BY = b"asked-by\0"
+    RESPONSE = b"response\0"
+    DETAIL = b"detail\0"
+    PERSON = b"person\0"
 
 
 class Salts(Struct, frozen=True, gc=False):
@@ -66,7 +66,10 @@ class Salts(Struct, frozen=True, gc=False):
     @classmethod
     def cut(cls, random: bytes) -> "Salts":
         """Cut 6 × 32 random bytes into salts."""
-        return cls(*(random[at : at + SALT_BYTES] for at in range(0, 6 * SALT_BYTES, SALT_BYTES)))
+        return cls(
+            random[:32], random[32:64], random[64:96],
+            random[96:128], random[128:160], random[160:192],
+        )  # fmt: skip
 
 
 class SealedDetail(Struct, frozen=True, gc=False):
@@ -88,12 +91,82 @@ class SealedDetail(Struct, frozen=True, gc=False):
     readers: tuple[str, ...]
 
 
+class _Member(Struct, gc=False, omit_defaults=True):
+    """An object of a core; what is None is left out.
+
+    Its members stand here in the order of their names, for so they are written: sorting them for
+    each entry would take as long as writing them.
+    """
+
+
+class _Caller(_Member, kw_only=True):
+    consumer: str
+    issuer: str
+    key: str
+    officer: str
+
+
+class _Decision(_Member, kw_only=True):
+    effect: str
+    fields: tuple[str, ...] | None = None
+    question: str | None = None
+    reason: str | None = None
+    row_limit: int | None = None
+    rule: str | None = None
+    rule_set: str
+    ruling: str | None = None
+
+
+class _Detail(_Member, kw_only=True):
+    algorithm: str
+    ciphertext: str
+    plaintext: str
+    readers: tuple[str, ...]
+    retention: str
+
+
+class _Purpose(_Member, kw_only=True):
+    code: str | None = None
+    legal_basis: str | None = None
+    matter: str
+
+
+class _Version(_Member, kw_only=True):
+    id: str
+    version: int
+
+
+class _Response(_Member, kw_only=True):
+    bytes: int
+    digest: str
+    rows: int
+
+
+class _Core(_Member, kw_only=True):
+    asked_by: dict[str, str] | None = None
+    caller: _Caller
+    consumer_entry: str | None = None
+    decision: _Decision
+    detail: _Detail
+    id: str
+    kind: str
+    mode: str | None = None
+    provider: str | None = None
+    purpose: _Purpose | None = None
+    request: str
+    resource: _Version | None = None
+    response: _Response | None = None
+    schema: int
+    time: int
+
+
+_RETENTION_PERSONAL = "personal-3y"
+_encode_core = msgspec.json.Encoder().encode
 _MODES = frozenset(mode.value for mode in Mode)
 _BLOCK = 64
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
-_RETENTION_PERSONAL = "personal-3y"
 
 
 def commit(salt: bytes, label: Label, value: bytes) -> bytes:
@@ -105,13 +178,14 @@ def commit(salt: bytes, label: Label, value: bytes) -> bytes:
     if len(salt) > _BLOCK:
         raise ValueError("the salt is too long")
     # RFC 2104 written out: hmac.digest sets up OpenSSL anew for each, which takes as long again.
-    inner = sha256(salt.translate(_INNER).ljust(_BLOCK, b"\x36") + label.encode() + b"\0" + value)
-    return sha256(salt.translate(_OUTER).ljust(_BLOCK, b"\x5c") + inner.digest()).digest()
+    block = salt.ljust(_BLOCK, b"\0")
+    inner = sha256(block.translate(_INNER) + label + value).digest()
+    return sha256(block.translate(_OUTER) + inner).digest()
 
 
 def b64(value: bytes) -> str:
     """Base64url without padding."""
-    return b2a_base64(value, newline=False).rstrip(b"=").translate(_URL_SAFE).decode()
+    return b2a_base64(value).translate(_URL_SAFE, b"=\n").decode()
 
 
 def unb64(text: object) -> bytes:
@@ -146,35 +220,33 @@ def core(
         detail: The sealed detail.
         answer: The exact bytes that would leave, or None where nothing would.
     """
-    identified = fetched.decided.identified
+    decided, outcome = fetched.decided, fetched.outcome
+    identified = decided.identified
     caller = identified.caller
-    entry: dict[str, object] = {
-        "schema": SCHEMA,
-        "id": b64(identified.exchange_id.bytes),
-        "kind": _kind(fetched),
-        "time": identified.at,
-        "caller": {
-            "consumer": caller.consumer,
-            "officer": b64(commit(salts.officer, Label.OFFICER, caller.officer.encode())),
-            "key": caller.key_id,
-            "issuer": caller.issuer,
-        },
-        "decision": _decision(fetched),
-        "request": b64(commit(salts.request, Label.REQUEST, identified.body_digest)),
-        "detail": _detail(detail),
-    }
-    if fetched.decided.request is not None:
-        consumers = fetched.decided.request.consumer_entry
-        if consumers is not None:
-            entry["consumer_entry"] = b64(counterpart(consumers))
-        entry |= _asked(fetched.decided.request, catalogue, departments, salts)
-    if isinstance(fetched.outcome, Disclosure) and answer is not None:
-        entry["response"] = {
-            "rows": len(fetched.outcome.rows),
-            "bytes": len(answer),
-            "digest": b64(commit(salts.response, Label.RESPONSE, sha256(answer).digest())),
-        }
-    return _encode(entry)
+    entry = _Core(
+        caller=_Caller(
+            consumer=caller.consumer,
+            issuer=caller.issuer,
+            key=caller.key_id,
+            officer=b64(commit(salts.officer, Label.OFFICER, caller.officer.encode())),
+        ),
+        decision=_decision(decided.decision, outcome),
+        detail=_detail(detail),
+        id=b64(identified.exchange_id.bytes),
+        kind=_KINDS[type(outcome)],
+        request=b64(commit(salts.request, Label.REQUEST, identified.body_digest)),
+        schema=SCHEMA,
+        time=identified.at,
+    )
+    if decided.request is not None:
+        _add_question(entry, decided.request, catalogue, departments, salts)
+    if isinstance(outcome, Disclosure) and answer is not None:
+        entry.response = _Response(
+            bytes=len(answer),
+            digest=b64(commit(salts.response, Label.RESPONSE, sha256(answer).digest())),
+            rows=len(outcome.rows),
+        )
+    return _encode_core(entry)
 
 
 def counterpart(leaf_hash: bytes) -> bytes:
@@ -197,14 +269,14 @@ def act_core(act: Act, entry_id: UUID, detail: SealedDetail) -> bytes:
     )
 
 
-def _detail(detail: SealedDetail) -> dict[str, object]:
-    return {
-        "algorithm": detail.algorithm,
-        "ciphertext": b64(detail.digest),
-        "plaintext": b64(detail.commitment),
-        "readers": detail.readers,
-        "retention": _RETENTION_PERSONAL,
-    }
+def _detail(detail: SealedDetail) -> _Detail:
+    return _Detail(
+        algorithm=detail.algorithm,
+        ciphertext=b64(detail.digest),
+        plaintext=b64(detail.commitment),
+        readers=detail.readers,
+        retention=_RETENTION_PERSONAL,
+    )
 
 
 def read_core(core_bytes: bytes) -> Mapping[str, object]:
@@ -237,74 +309,67 @@ def _restricted(value: object) -> bool:
             return False
 
 
-def _kind(fetched: Fetched) -> Kind:
-    match fetched.outcome:
-        case Disclosure():
-            return Kind.RELEASE
-        case Refusal():
-            return Kind.REFUSAL
-        case Failure():
-            return Kind.FAILURE
-        case _:
-            assert_never(fetched.outcome)
+_KINDS = {Disclosure: Kind.RELEASE, Refusal: Kind.REFUSAL, Failure: Kind.FAILURE}
 
 
-def _decision(fetched: Fetched) -> dict[str, object]:
-    decision = fetched.decided.decision
-    said: dict[str, object] = {"rule_set": decision.rule_set}
+def _decision(decision: Decision, outcome: Outcome) -> _Decision:
+    # The outcome's reason, not the decision's: a replay is one, whatever the rules said to it.
+    reason = None if isinstance(outcome, Disclosure) else outcome.reason
     match decision:
         case Permit():
-            said |= {
-                "effect": "permit",
-                "rule": decision.grant,
-                "fields": decision.fields,
-                "row_limit": decision.row_limit,
-            }
-            if decision.ruling is not None:
-                said["ruling"] = decision.ruling
+            return _Decision(
+                effect="permit",
+                fields=decision.fields,
+                reason=reason,
+                row_limit=decision.row_limit,
+                rule=decision.grant,
+                rule_set=decision.rule_set,
+                ruling=decision.ruling,
+            )
         case Refer():
-            said |= {
-                "effect": "refer",
-                "rule": decision.permit.grant,
-                "question": decision.question,
-            }
+            return _Decision(
+                effect="refer",
+                question=decision.question,
+                reason=reason,
+                rule=decision.permit.grant,
+                rule_set=decision.rule_set,
+            )
         case Deny():
-            said["effect"] = "deny"
-            if decision.rule is not None:
-                said["rule"] = decision.rule
+            return _Decision(
+                effect="deny", reason=reason, rule=decision.rule, rule_set=decision.rule_set
+            )
         case _:
             assert_never(decision)
-    if not isinstance(fetched.outcome, Disclosure):
-        # The outcome's, not the decision's: a replay is one, whatever the rules said to it.
-        said["reason"] = fetched.outcome.reason
-    return said
 
 
-def _asked(
+def _add_question(
+    entry: _Core,
     request: AccessRequest,
     catalogue: Catalogue,
     departments: Container[DepartmentId],
     salts: Salts,
-) -> dict[str, object]:
-    """What was asked, and what for, as far as the names are known ones."""
+) -> None:
+    """Say what was asked, and what for, as far as the names are known ones."""
     provider = DepartmentId(request.provider)
-    resource = catalogue.resources.get((provider, ResourceId(request.resource)))
-    asked: dict[str, object] = {}
     if provider in departments:
-        asked["provider"] = provider
+        entry.provider = provider
+    resource = catalogue.resources.get((provider, ResourceId(request.resource)))
     if resource is not None:
-        asked["resource"] = {"id": resource.id, "version": resource.version}
-        asked["asked_by"] = {
-            name: b64(commit(salts.asked_by, Label.ASKED_BY, _encode([name, value])))
-            for name, value in request.where.items()
+        entry.resource = _Version(id=resource.id, version=resource.version)
+        where = request.where
+        entry.asked_by = {
+            name: b64(commit(salts.asked_by, Label.ASKED_BY, _encode([name, where[name]])))
+            for name in sorted(where)
             if name in resource.fields
         }
     if request.mode in _MODES:
-        asked["mode"] = request.mode
+        entry.mode = request.mode
     purpose = catalogue.purposes.get(PurposeCode(request.purpose))
-    said = {"matter": b64(commit(salts.matter, Label.MATTER, request.matter.encode()))}
-    if purpose is not None:
-        said["code"] = purpose.code
-        if request.legal_basis in purpose.legal_bases:
-            said["legal_basis"] = request.legal_basis
-    return {**asked, "purpose": said}
+    basis = request.legal_basis
+    entry.purpose = _Purpose(
+        code=None if purpose is None else purpose.code,
+        legal_basis=basis if purpose is not None and basis in purpose.legal_bases else None,
+        matter=b64(commit(salts.matter, Label.MATTER, request.matter.encode())),
+    )
+    if request.consumer_entry is not None:
+        entry.consumer_entry = b64(counterpart(request.consumer_entry))

@@ -83,7 +83,7 @@ def _check_exchange(
 
 
 def _committed(salts: Mapping[str, object], label: Label, value: bytes) -> str:
-    return b64(commit(unb64(salts.get(label.value)), label, value))
+    return b64(commit(unb64(salts.get(label.name.lower())), label, value))
 
 
 def _map(value: object) -> Mapping[str, object]:
