@@ -1,10 +1,10 @@
 """Ask the source, and carry away no more than the permit allows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from itertools import islice
 from uuid import UUID
 
+from sharegate.fetch.made import Made
 from sharegate.fetch.mask import mask
 from sharegate.fetch.plan import may_not_ask_by, plan
 from sharegate.fetch.source import Source, SourceTimeout, SourceUnavailable, Trouble
@@ -22,6 +22,9 @@ from sharegate.model.passage import (
 )
 from sharegate.model.request import AccessRequest
 from sharegate.observe import Observer, SourceFailed
+
+Leave = Callable[[object], Value]
+_leaving: Made[tuple[Leave, ...]] = Made(512)
 
 
 class Fetch:
@@ -92,25 +95,32 @@ def within(permit: Permit, found: Sequence[Sequence[object]]) -> tuple[tuple[Val
     Raises:
         Unrepresentable: A row is not as wide as was asked, or a value has no form on the wire.
     """
-    fields = [permit.resource.fields[name] for name in permit.fields]
-    masks = permit.masks
-    leave = [_leaving(field.type, masks.get(field.name, field.mask)) for field in fields]
+    leave = _leave(permit)
     rows: list[tuple[Value, ...]] = []
     for row in islice(found, permit.row_limit):
         if len(row) != len(leave):
             raise Unrepresentable("a row of another width")
-        rows.append(tuple([to_leave(value) for to_leave, value in zip(leave, row, strict=True)]))
+        rows.append(
+            tuple([
+                None if value is None else to_leave(value)
+                for to_leave, value in zip(leave, row, strict=True)
+            ])
+        )  # fmt: skip
     return tuple(rows)
 
 
-@cache  # of a closed list of types and a closed list of masks
-def _leaving(kind: FieldType, rule: MaskRule) -> Callable[[object], Value]:
+def _leave(permit: Permit) -> tuple[Leave, ...]:
+    """How each value that is not null leaves (null stays null under every mask)."""
+    resource, masks = permit.resource, permit.masks
+    known = (id(resource), id(masks), permit.fields)
+    found = _leaving.get(known)
+    if found is not None:
+        return found
+    fields = [resource.fields[name] for name in permit.fields]
+    leave = tuple([_how(field.type, masks.get(field.name, field.mask)) for field in fields])
+    return _leaving.keep(known, (resource, masks), leave)
+
+
+def _how(kind: FieldType, rule: MaskRule) -> Leave:
     carry, conceal = carried(kind), mask(rule)
-
-    def leave(value: object) -> Value:
-        return None if value is None else carry(value)
-
-    def leave_masked(value: object) -> Value:
-        return conceal(None if value is None else carry(value))
-
-    return leave if rule is MaskRule.NONE else leave_masked
+    return carry if rule is MaskRule.NONE else lambda value: conceal(carry(value))

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from sharegate.fetch.made import Made
 from sharegate.fetch.wire import Bound, bindable
-from sharegate.model.catalogue import Field, FieldName, FieldType, MaskRule, Resource
+from sharegate.model.catalogue import Field, FieldName, FieldType, MaskRule
 from sharegate.model.decision import Permit
 from sharegate.model.request import AccessRequest
 
@@ -37,9 +38,7 @@ class Shape:
     regions: tuple[Column, ...] = ()
 
 
-_MOST_SHAPES = 512
-# With each the resource it was made of, so that no other can come to have its `id`.
-_shapes: dict[tuple[object, ...], tuple[Resource, Shape]] = {}
+_shapes: Made[Shape] = Made(512)
 
 
 class Plan(Struct, frozen=True, gc=False):
@@ -98,7 +97,7 @@ def _shape(permit: Permit, keys: tuple[FieldName, ...]) -> Shape:
     known = (id(resource), permit.fields, keys, terms)
     found = _shapes.get(known)
     if found is not None:
-        return found[1]
+        return found
 
     def columns(names: Iterable[FieldName]) -> tuple[Column, ...]:
         fields = [resource.fields[name] for name in names]
@@ -110,10 +109,7 @@ def _shape(permit: Permit, keys: tuple[FieldName, ...]) -> Shape:
         columns([*keys, *(name for name, begins in terms if not begins)]),
         columns(name for name, begins in terms if begins),
     )
-    if len(_shapes) >= _MOST_SHAPES:
-        _shapes.clear()
-    _shapes[known] = resource, shape
-    return shape
+    return _shapes.keep(known, resource, shape)
 
 
 def _masked(permit: Permit, field: Field) -> bool:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from sharegate.fetch import fetch as fetches
 from sharegate.fetch import plan as plans
 from sharegate.fetch.fetch import within
 from sharegate.fetch.plan import Column, may_not_ask_by, plan
@@ -59,14 +60,17 @@ def test_what_is_kept_is_what_would_be_made(fields, keys, rows):
     allowed = replace(permit(tuple(fields), listed=KEYED), rows=tuple(rows))
     asked = request(**dict.fromkeys(keys, "x"))
     kept = plan(allowed, asked)
-    plans._shapes.clear()
+    plans._shapes._made.clear()
     assert plan(allowed, asked) == kept
 
 
-def test_shapes_kept_are_bounded():
-    for _ in range(plans._MOST_SHAPES + 10):
-        plan(permit(listed=resource()), request(certificate_no="c1"))
-    assert 0 < len(plans._shapes) <= plans._MOST_SHAPES
+def test_what_is_kept_is_bounded():
+    for _ in range(520):
+        listed = permit(listed=resource())
+        plan(listed, request(certificate_no="c1"))
+        within(listed, [])
+    assert 0 < len(plans._shapes) <= 512
+    assert 0 < len(fetches._leaving) <= 512
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,15 @@ def test_a_grants_rows_are_part_of_the_statement():
 def test_what_the_grant_masks_may_not_be_asked_by():
     masked = replace(permit(), masks={KEY: MaskRule.REDACT})
     assert may_not_ask_by(masked, request(certificate_no="x")) == f"/where/{KEY}"
+
+
+def test_what_leaves_is_of_this_resource_and_of_these_fields():
+    fields = "address", "owner_id_number"
+    hidden = resource(fields=[field(name, mask=MaskRule.REDACT) for name in fields])
+    partly = resource(fields=[field("address"), field("owner_id_number", mask=MaskRule.REDACT)])
+    for listed, leaves in ((partly, ("x", None)), (hidden, (None, None))):
+        assert within(permit(fields, listed=listed), [("x", "y")]) == (leaves,)
+    assert within(permit(fields[::-1], listed=partly), [("y", "x")]) == ((None, "x"),)
 
 
 def test_the_grants_mask_replaces_the_resources():
