@@ -13,12 +13,13 @@ from pathlib import Path
 
 import aiohttp
 
-from sharegate.audit.checkpoint import Checkpoint
+from sharegate.audit.checkpoint import Checkpoint, open_checkpoint
 from sharegate.audit.note import VerifierKey
 from sharegate.audit.quorum import Witness
 from sharegate.audit.tree import EMPTY_ROOT, range_root
+from sharegate.audit.verdict import Malformed, Unproven
 from sharegate.consortium.coverage import Coverage, computed
-from sharegate.consortium.evidence import keep
+from sharegate.consortium.evidence import keep, kept
 from sharegate.consortium.memory import LogState
 from sharegate.consortium.remote import seen_by
 from sharegate.consortium.stored import StoredLog
@@ -51,7 +52,8 @@ class Abroad:
     ) -> None:
         """Hold what the witnesses have seen against what this log has, before anything is signed.
 
-        A witness that does not answer cannot say anything against it.
+        A witness that does not answer cannot say anything against it; what stopped the log before
+        is kept, and does.
 
         Args:
             session: What they are asked with.
@@ -59,18 +61,26 @@ class Abroad:
             state: How far the signer remembers.
 
         Raises:
-            LogDiverged: A witness holds a checkpoint of this log that this log does not have.
-            OSError: The log cannot be read now.
+            LogDiverged: There is a checkpoint of this log that this log does not have.
+            OSError: The log, or what is kept, cannot be read now.
         """
-        found = await asyncio.gather(
+        answers = await asyncio.gather(
             *(self._newest(session, witness) for witness in witnesses), return_exceptions=True
         )
-        for witness, seen in zip(witnesses, found, strict=True):
-            if isinstance(seen, tuple):
-                try:
-                    await self._judge(witness.name, *seen, state)
-                except AuditLogUnavailable as error:
-                    raise OSError(str(error)) from error
+        found = [
+            (_holds(witness), *seen)
+            for witness, seen in zip(witnesses, answers, strict=True)
+            if isinstance(seen, tuple)
+        ]
+        for file, data in kept(self._evidence):
+            with suppress(Malformed, Unproven):  # what somebody else put there shows nothing
+                seen = open_checkpoint(data, [self._key], self._key.name)
+                found.append((f"{file} is", data, seen))
+        for each in found:
+            try:
+                await self._judge(*each, state)
+            except AuditLogUnavailable as error:
+                raise OSError(str(error)) from error
 
     async def hear_out(self, session: aiohttp.ClientSession, witness: Witness) -> int:
         """It refused: see whether it holds what this log signed and does not have.
@@ -85,7 +95,7 @@ class Abroad:
         found = await self._newest(session, witness)
         if found is None:
             return 0
-        await self._judge(witness.name, *found, self._coverage.state)
+        await self._judge(_holds(witness), *found, self._coverage.state)
         return found[1].size
 
     async def _newest(
@@ -97,7 +107,7 @@ class Abroad:
         except OSError:
             return None
 
-    async def _judge(self, name: str, data: bytes, seen: Checkpoint, state: LogState) -> None:
+    async def _judge(self, holds: str, data: bytes, seen: Checkpoint, state: LogState) -> None:
         """Hold a checkpoint that this log's key signed against this log.
 
         It may be of more than is known here: then another host signed since, and kept it or died
@@ -107,7 +117,7 @@ class Abroad:
             LogDiverged: It is not this log's.
             AuditLogUnavailable: The log cannot be read now.
         """
-        detail = f"witness {name} holds another checkpoint of {seen.size} entries"
+        detail = f"{holds} another checkpoint of {seen.size} entries"
         try:
             if seen.size <= state.frontier.size:
                 if seen.root == await self._root(seen.size, state):
@@ -117,8 +127,8 @@ class Abroad:
                     await self._stored.stretch(state, seen)
                     return
             else:
-                detail = f"the log is behind: {size} entries, but witness {name} holds a "
-                detail += f"checkpoint of {seen.size}"
+                detail = f"the log is behind: {size} entries, but {holds} a checkpoint of "
+                detail += f"{seen.size}"
         except Broken as error:
             raise AuditLogUnavailable(
                 Unavailable.DOWN, "the audit log cannot be read now"
@@ -134,6 +144,10 @@ class Abroad:
         if size == state.frontier.size:
             return state.frontier.root()
         return await computed(self._reader, lambda fetch: range_root(0, size, fetch))
+
+
+def _holds(witness: Witness) -> str:
+    return f"witness {witness.name} holds"
 
 
 def prefix(witness: Witness) -> str:

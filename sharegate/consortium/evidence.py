@@ -1,5 +1,6 @@
 """What shows that a log contradicted itself: kept for a human, within bounds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,3 +19,14 @@ def keep(folder: Path, name: str, data: bytes) -> None:
     file = folder / name
     if not file.exists() and sum(1 for _ in folder.iterdir()) < _MOST:
         durable.replace(file, data)
+
+
+def kept(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Read every piece that is kept. Blocks.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    if folder.is_dir():
+        for file in sorted(folder.iterdir()):
+            yield file, file.read_bytes()

@@ -238,6 +238,24 @@ async def test_a_signer_that_takes_over_goes_on_where_the_witnesses_saw_more(tmp
         ]
 
 
+@pytest.mark.parametrize("further", [0, 4])
+async def test_what_stopped_a_log_stops_it_again_without_the_witness_that_showed_it(
+    tmp_path, further
+):
+    _, other = grown(5 + further, since=3)
+    async with Site(tmp_path, refuses(422, signed(other))) as site:
+        with pytest.raises(LogDiverged, match="witness w0"):
+            await site.cosigning.compare(site.state)
+    (tmp_path / "evidence" / "by-hand.txt").write_text("asked the ministry on Monday")
+    async with Site(tmp_path, refuses(503, None)) as site:
+        with pytest.raises(LogDiverged, match=r"evidence/[0-9a-f]{32}\.note is a"):
+            await site.cosigning.compare(site.state)
+    leaves, mended = grown(9, since=3)  # the history that the witness saw is back
+    async with Site(tmp_path, refuses(503, None)) as site:
+        site.stored.stored = leaves
+        await site.cosigning.compare(mended)
+
+
 async def test_nothing_leaves_on_the_witnesses_word_once_the_log_is_frozen(tmp_path):
     asked, frozen = asyncio.Event(), asyncio.Event()
 
