@@ -77,8 +77,8 @@ def test_every_problem_is_documented_with_its_status():
 
 
 def test_the_format_names_every_kind_and_label():
-    for word in (*Kind, *Label):
-        assert f"`{word.value}`" in FORMAT
+    for word in (*Kind, *(label.decode().rstrip("\0") for label in Label)):
+        assert f"`{word}`" in FORMAT
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
