@@ -1,6 +1,5 @@
 """Record an outcome: the only maker of `Recorded`."""
 
-import asyncio
 from collections.abc import Callable
 from hashlib import sha256
 from typing import assert_never
@@ -28,6 +27,7 @@ from sharegate.record.audit_log import (
 )
 from sharegate.record.detail import DetailSealer
 from sharegate.record.entry import SALT_BYTES, Salts, act_core, core, read_core, unb64
+from sharegate.record.patience import Patience
 from sharegate.record.suite import AES, Suite
 
 _SALTS = 6 * SALT_BYTES
@@ -66,7 +66,7 @@ class Recorder:
         self._audit_log = audit_log
         self._checkpoints = checkpoints
         self._random = random
-        self._seconds = seconds
+        self._patience = Patience(seconds)
         self._details = details
         self._blind = blind
         self._witnesses = witnesses or NoWitnesses()
@@ -103,7 +103,7 @@ class Recorder:
                 witnesses that the grant demands have not cosigned it in theirs.
         """
         try:
-            async with asyncio.timeout(self._seconds):
+            with self._patience():
                 recorded = await self._record(fetched)
         except TimeoutError as error:
             raise AuditLogUnavailable(
@@ -139,7 +139,7 @@ class Recorder:
             wrapped=detail.wrapped,
         )
         try:
-            async with asyncio.timeout(self._seconds):
+            with self._patience():
                 fate = await self._audit_log.append(draft)
                 return await self._covered(fate, draft) if isinstance(fate, Appended) else None
         except TimeoutError as error:
@@ -161,7 +161,7 @@ class Recorder:
             AuditLogUnavailable: The log cannot be read now, or is not cosigned so far.
         """
         try:
-            async with asyncio.timeout(self._seconds):
+            with self._patience():
                 index = await self._audit_log.find(exchange_id)
                 covered = None if index is None else await self._checkpoints.covered(index)
         except TimeoutError as error:
