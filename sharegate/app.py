@@ -28,7 +28,7 @@ from sharegate.identify.identify import Identify
 from sharegate.in_force import InForce, Judge, SetMemory, load_members
 from sharegate.in_force.memory import VERSIONS_FILE
 from sharegate.metrics import Metrics
-from sharegate.model.catalogue import Catalogue, SourceName
+from sharegate.model.catalogue import SourceName
 from sharegate.model.party import Registry
 from sharegate.observe import IssuerKeys, Lifecycle, Observer, both
 from sharegate.private_keys import load_ed25519, seed_of
@@ -92,11 +92,11 @@ async def running(settings: Settings, lines: Observer) -> AsyncIterator[Running]
         )
     )
     in_force = _in_force(settings, published, observe)
-    registry, rule_set = in_force.rules.registry, in_force.rules.rule_set
+    registry = in_force.rules.registry
     async with AsyncExitStack() as stack:
         access = await _access(settings.audit_log, stack)
         signed = await _signed(settings.audit_log, access, observe, stack)
-        recorder = _recorder(settings, signed, registry, rule_set.catalogue)
+        recorder = _recorder(settings, signed, registry)
         counted.ask_usable(recorder.require_usable)
         if signed.witnessed is not None:
             standing = StandingEntries(signed.witnessed, signed.signer, recorder)
@@ -168,7 +168,7 @@ async def recording(settings: Settings, observe: Observer) -> AsyncIterator[Reco
     async with AsyncExitStack() as stack:
         access = await _access(settings.audit_log, stack)
         signed = await _signed(settings.audit_log, access, observe, stack)
-        recorder = _recorder(settings, signed, registry, Catalogue({}, {}))
+        recorder = _recorder(settings, signed, registry)
         await _until_usable(recorder, settings.audit_log.record_seconds)
         yield recorder
 
@@ -205,15 +205,12 @@ def load_index_key(settings: AuditLogSettings) -> bytes | None:
     return key
 
 
-def _recorder(
-    settings: Settings, signed: SignedLog, registry: Registry, catalogue: Catalogue
-) -> Recorder:
+def _recorder(settings: Settings, signed: SignedLog, registry: Registry) -> Recorder:
     key = load_index_key(settings.audit_log)
     return Recorder(
         signed.audit_log,
         signed.coverage,
         registry,
-        catalogue,
         random=os.urandom,
         seconds=settings.audit_log.record_seconds,
         details=SUITES[settings.audit_log.details],
@@ -235,14 +232,14 @@ def load_signing_key(settings: AuditLogSettings) -> SignerKey:
 
 def _in_force(settings: Settings, published: PublishedKeys, observe: Observer) -> InForce:
     """Read what decides, as it was signed."""
-    authority, loop = settings.listen.authority, asyncio.get_running_loop()
+    authority = settings.listen.authority
 
     def identify(registry: Registry) -> Identify:
-        loop.call_soon_threadsafe(published.follow, registry.issuers)
         return Identify(registry, authority=authority, audience=authority, published=published)
 
     memory = SetMemory(settings.audit_log.state / VERSIONS_FILE)
-    return InForce(Judge.of(settings, identify), memory, observe)
+    judge = Judge.of(settings, identify)
+    return InForce(judge, memory, observe, lambda registry: published.follow(registry.issuers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,12 +89,17 @@ class Misconfigured(ShareGateError):
 
     Attributes:
         place: The file, and the line or key in it.
+        detail: What is wrong there. Both can be stored and printed, whatever files are called.
     """
 
     def __init__(self, place: str, detail: str) -> None:
-        super().__init__(f"{place}: {detail}")
-        self.place = place
-        self.detail = detail
+        self.place, self.detail = _legible(place), _legible(detail)
+        super().__init__(f"{self.place}: {self.detail}")
+
+
+def _legible(text: str) -> str:
+    """Spell out the bytes of a file's name that are not UTF-8; Python has them as surrogates."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class LogDiverged(ShareGateError):

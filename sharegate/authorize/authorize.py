@@ -13,8 +13,9 @@
 
 What a permit still demands from outside (`Permit.unsettled`, a ruling cited) is for `settle`.
 
-The catalogue is open to all members, so 2 to 5 tell them nothing new; what the rules are is told
-only by 6 and 7, and only about the asker's own question.
+The catalogue is open to all members, so 2 to 5 tell them nothing new, but for the names in a
+resource that is listed for holders of a grant: who guesses them learns that he did. What the rules
+are is told only by 6 and 7, and only about the asker's own question.
 """
 
 import re
@@ -40,7 +41,7 @@ from sharegate.model.catalogue import (
 from sharegate.model.decision import Decision, Deny, Permit, Reason, Refer
 from sharegate.model.grant import Assurance, Grant
 from sharegate.model.party import Caller, DepartmentId, Known, Level
-from sharegate.model.passage import Decided, Identified
+from sharegate.model.passage import Decided, Identified, Names
 from sharegate.model.request import AccessRequest, Scalar, Unreadable
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -81,19 +82,19 @@ class Authorize:
         self._providers = frozenset(provider for provider, _ in rule_set.catalogue.resources)
         self._pdp = PolicyDecisionPoint(rule_set)
         self._listing = Listing(rule_set)
+        self._names = Names(rule_set.catalogue, rule_set.departments)
 
     def __call__(self, identified: Identified) -> Decided:
         """Decide. A denial, of an unreadable body too, is a value like a permit; nothing raises."""
         request = read_request(identified.body)
         if isinstance(request, Unreadable):
-            return Decided(
-                identified, None, self._deny(Reason.MALFORMED, request.pointer, request.detail)
-            )
+            deny = self._deny(Reason.MALFORMED, request.pointer, request.detail)
+            return Decided(identified, None, deny, self._names)
         try:
             decision = self._decide(identified, request)
         except _Denied as denied:
             decision = self._deny(denied.reason, denied.pointer, denied.detail)
-        return Decided(identified, request, decision)
+        return Decided(identified, request, decision, self._names)
 
     def catalogue(self, identified: Identified) -> dict[str, object]:
         """What this officer may learn of the catalogue, as JSON would have it."""
@@ -110,14 +111,15 @@ class Authorize:
         decision: Decision
         try:
             resource, _, _ = self._asked_of(request)
+            _require_known(resource, grant)
             decision = self._permit(identified.caller, resource, request, grant)
         except _Denied as denied:
             decision = self._deny(denied.reason, denied.pointer, denied.detail)
-        return Decided(identified, request, decision)
+        return Decided(identified, request, decision, self._names)
 
     def refuse(self, identified: Identified, reason: Reason, detail: str) -> Decided:
         """Deny what is wrong with a request besides its body: its address, or its form."""
-        return Decided(identified, None, self._deny(reason, None, detail))
+        return Decided(identified, None, self._deny(reason, None, detail), self._names)
 
     def _deny(self, reason: Reason, pointer: str | None, detail: str) -> Deny:
         return Deny(self.rule_set.hash, reason, None, pointer, detail)
@@ -256,6 +258,14 @@ class Authorize:
                     Reason.UNDECIDABLE, None, "The region of this department is not registered."
                 )
         return tuple(only)
+
+
+def _require_known(resource: Resource, grant: Grant) -> None:
+    """A grant of a file lets out what its resource has; one made of an opening may not."""
+    if not resource.fields.keys() >= set(grant.fields):
+        raise _Denied(
+            Reason.FIELD_REFUSED, None, "What was opened names a field that the resource lacks."
+        )
 
 
 def _require_fields(resource: Resource, request: AccessRequest) -> None:

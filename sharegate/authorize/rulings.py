@@ -35,6 +35,7 @@ from sharegate.model.ruling import (
     signed_bytes,
 )
 
+_USED: Final = "This ruling was used before."
 _NOTHING: Final = "No ruling of this id permits this request now."
 _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
@@ -136,9 +137,12 @@ class RecordedRulings:
     async def _ruled(self, ruling: Ruling, decided: Decided, at: int, *, used: bool) -> Decided:
         permit = applies(ruling, decided, at)
         exchange_id = decided.identified.exchange_id
-        if used or not await self._store.use(ruling.id, exchange_id):
-            raise Unheard("This ruling was used before.")
-        self._using.add(exchange_id)
+        if used:
+            raise Unheard(_USED)
+        self._using.add(exchange_id)  # before it is asked for: an answer that is lost may be a yes
+        if not await self._store.use(ruling.id, exchange_id):
+            self._using.discard(exchange_id)
+            raise Unheard(_USED)
         return structs.replace(decided, decision=permit)
 
 

@@ -24,7 +24,7 @@ from sharegate.model.request import AccessRequest
 from sharegate.observe import Observer, SourceFailed
 
 Leave = Callable[[object], Value]
-_leaving: Made[tuple[Leave, ...]] = Made(512)
+_leaving: Made[tuple[tuple[int, Leave], ...]] = Made(512)
 
 
 class Fetch:
@@ -102,22 +102,25 @@ def within(permit: Permit, found: Sequence[Sequence[object]]) -> tuple[tuple[Val
             raise Unrepresentable("a row of another width")
         rows.append(
             tuple([
-                None if value is None else to_leave(value)
-                for to_leave, value in zip(leave, row, strict=True)
+                None if (value := row[at]) is None else to_leave(value) for at, to_leave in leave
             ])
         )  # fmt: skip
     return tuple(rows)
 
 
-def _leave(permit: Permit) -> tuple[Leave, ...]:
-    """How each value that is not null leaves (null stays null under every mask)."""
+def _leave(permit: Permit) -> tuple[tuple[int, Leave], ...]:
+    """Where in a row each value is, and how it leaves; null stays null under every mask."""
     resource, masks = permit.resource, permit.masks
     known = (id(resource), id(masks), permit.fields)
     found = _leaving.get(known)
     if found is not None:
         return found
+    order = sorted(permit.fields)
     fields = [resource.fields[name] for name in permit.fields]
-    leave = tuple([_how(field.type, masks.get(field.name, field.mask)) for field in fields])
+    leave = tuple([
+        (order.index(field.name), _how(field.type, masks.get(field.name, field.mask)))
+        for field in fields
+    ])  # fmt: skip
     return _leaving.keep(known, (resource, masks), leave)
 
 

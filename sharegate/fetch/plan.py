@@ -27,6 +27,8 @@ class Shape:
     Complete in itself, so that what is cached by it cannot outlive a change of the catalogue.
 
     Attributes:
+        columns: Of the fields that leave, sorted by the fields' names: in whatever order they are
+            asked for, the statement is the same.
         keys: Asked by, for equality; sorted, so that the order of a request's members makes no
             new statement; then those that the grant holds to one value.
         regions: Text columns that must begin with a value.
@@ -94,18 +96,19 @@ def _shape(permit: Permit, keys: tuple[FieldName, ...]) -> Shape:
     """The shape of a question, made once of a resource as the catalogue in force has it."""
     resource = permit.resource
     terms = tuple([(name, begins) for name, _, begins in permit.rows])
-    known = (id(resource), permit.fields, keys, terms)
+    fields = tuple(sorted(permit.fields))
+    known = (id(resource), fields, keys, terms)
     found = _shapes.get(known)
     if found is not None:
         return found
 
     def columns(names: Iterable[FieldName]) -> tuple[Column, ...]:
-        fields = [resource.fields[name] for name in names]
-        return tuple(Column(field.column, field.type) for field in fields)
+        found = [resource.fields[name] for name in names]
+        return tuple(Column(field.column, field.type) for field in found)
 
     shape = Shape(
         resource.relation,
-        columns(permit.fields),
+        columns(fields),
         columns([*keys, *(name for name, begins in terms if not begins)]),
         columns(name for name, begins in terms if begins),
     )

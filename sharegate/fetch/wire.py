@@ -20,6 +20,10 @@ _INT64 = 2**63
 _SAFE = 2**53 - 1  # the largest integer every JSON reader keeps exactly (RFC 7493 section 2.2)
 _DECIMAL = re.compile(r"-?[0-9]{1,131072}(?:\.[0-9]{1,16383})?")  # PostgreSQL's numeric, table 8.2
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ASKED_TIMESTAMP = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
+)
 _TIMESTAMP = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?)"
     r"(Z|\+00(?::?00)?)?"
@@ -56,11 +60,11 @@ def bindable(kind: FieldType, asked: Scalar) -> Bound | None:  # noqa: PLR0911  
     try:
         if kind is FieldType.DATE:
             return date.fromisoformat(asked) if _DATE.fullmatch(asked) else None
-        parts = _TIMESTAMP.fullmatch(asked)
-        return (
-            datetime.fromisoformat(f"{parts[1]}T{parts[2]}").replace(tzinfo=UTC) if parts else None
-        )
-    except ValueError:
+        if _ASKED_TIMESTAMP.fullmatch(asked) is None:
+            return None
+        moment = datetime.fromisoformat(asked)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # an offset may lead out of the years 1 to 9999
         return None
 
 

@@ -161,6 +161,9 @@ async def published(
     place = metadata.get("jwks_uri")
     if not isinstance(place, str) or not is_safe(place):
         raise Unpublished("its jwks_uri is missing or not https")
+    if issuer.startswith("https:") and not place.startswith("https:"):
+        # Else an issuer could have this machine's own services asked.
+        raise Unpublished("its jwks_uri is not https, and it is")
     listed = (await _document(session, place)).get("keys")
     if not isinstance(listed, list) or len(listed) > _MOST_KEYS:
         raise Unpublished(f"its key set is not a list of at most {_MOST_KEYS} keys")

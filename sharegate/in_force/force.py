@@ -10,7 +10,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -22,7 +22,6 @@ from sharegate.in_force.found import FileSet, Stats, look, read_sets
 from sharegate.in_force.judge import AcceptedSet, Judge, Judged, RefusedSet, Rules
 from sharegate.in_force.memory import SetMemory
 from sharegate.model.act import Act, RecordAct
-from sharegate.model.catalogue import Catalogue
 from sharegate.model.decision import Reason
 from sharegate.model.grant import Grant
 from sharegate.model.ids import new_id
@@ -44,8 +43,8 @@ class Recorder(RecordAct, Protocol):
     def require_usable(self) -> None:
         """Raise AuditLogUnavailable at once if it is known that nothing can be recorded."""
 
-    def adopt(self, registry: Registry, catalogue: Catalogue) -> None:
-        """From now on write the names of these, and seal to their keys."""
+    def adopt(self, registry: Registry) -> None:
+        """From now on seal to the keys of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,20 @@ class InForce:
     by one registry and decided by the rules of another.
     """
 
-    def __init__(self, judge: Judge, memory: SetMemory, observe: Observer) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        memory: SetMemory,
+        observe: Observer,
+        follow: Callable[[Registry], None] = lambda _: None,
+    ) -> None:
         """Read, verify and build what is on disk now; nothing is recorded yet.
+
+        Args:
+            judge: Verifies and builds.
+            memory: What was in force last.
+            observe: Told of all that comes into force or is refused.
+            follow: Told of each registry that is in force, once it is.
 
         Raises:
             Misconfigured: A set is not signed as it must be, is older than what was in force, or
@@ -89,6 +100,7 @@ class InForce:
         self._judge = judge
         self._memory = memory
         self._observe = observe
+        self._follow = follow
         self._stats: Stats = look(judge.policies, judge.registry)
         found = read_sets(judge.policies, judge.registry)
         known = memory.recall()
@@ -106,6 +118,8 @@ class InForce:
         self._recorder: Recorder | None = None
         self._watching: asyncio.Task[None] | None = None
         self.authorize = AuthorizeInForce(self)
+        self._blind = False
+        follow(self.rules.registry)
         self._loaded(began)
 
     def identify(self, arrived: Arrived) -> Identified:
@@ -125,7 +139,7 @@ class InForce:
             self._recorder.require_usable()
         if self._unrecorded:
             raise AuditLogUnavailable(Unavailable.DOWN, "the rules in force are not recorded yet")
-        if self._watching is None or self._watching.done():
+        if self._watching is None or self._watching.done() or self._blind:
             raise AuditLogUnavailable(Unavailable.DOWN, "the rules in force are not watched")
 
     def start(self, recorder: Recorder) -> None:
@@ -147,7 +161,7 @@ class InForce:
             self._unrecorded = {}
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
-                await self._look(recorder)
+                await self._look_again(recorder)
         except Misconfigured as error:
             # The memory itself: without it nobody knows what may not come back.
             self._observe(RulesRefused(Fault.FAULTY, error.place, error.detail))
@@ -156,6 +170,19 @@ class InForce:
             # Nothing is answered from here on, so it is said why; its text may carry data.
             self._observe(RulesRefused(Fault.FAULTY, "watching", type(error).__name__))
             raise
+
+    async def _look_again(self, recorder: Recorder) -> None:
+        """Look; while that cannot be done, nothing is answered, and all is looked at anew."""
+        try:
+            await self._look(recorder)
+        except Misconfigured:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, it must not pass unseen
+            if not self._blind:  # said once; its text may carry data
+                self._observe(RulesRefused(Fault.FAULTY, "watching", type(error).__name__))
+            self._blind, self._quiet, self._seen = True, 0, {}
+        else:
+            self._blind = False
 
     async def _look(self, recorder: Recorder) -> None:
         began = perf_counter()
@@ -177,7 +204,8 @@ class InForce:
             )
             return
         former, self.rules = [self.rules], judged.rules
-        recorder.adopt(self.rules.registry, self.rules.rule_set.catalogue)
+        recorder.adopt(self.rules.registry)
+        self._follow(self.rules.registry)
         self._loaded(began)
         if former[0].rule_set is not self.rules.rule_set:
             await asyncio.to_thread(_free, former)

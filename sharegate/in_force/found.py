@@ -100,7 +100,7 @@ def _read(place: Path, paths: Mapping[str, Path]) -> FileSet:
 def _set(
     place: Path, files: Mapping[str, bytes], note: bytes | None, trouble: str | None
 ) -> FileSet:
-    whole = sha256((trouble or "").encode() + b"\0")
+    whole = sha256((trouble or "").encode(errors="surrogateescape") + b"\0")
     whole.update(b"-" if note is None else sha256(note).digest())
     for name in sorted(files):
         whole.update(sha256(files[name]).digest() + name.encode(errors="surrogateescape") + b"\0")

@@ -205,7 +205,9 @@ class Judge:
         files = dict(common.files)
         for name in sorted(found.keys() - sets.keys()):
             one, provider = found[name], DepartmentId(name)
-            if (name in before or one.gone) and not _keys_of(registry, provider):
+            # At a start, what was in force last stands for what is in force.
+            here = known if now is None else before
+            if (name in here or one.gone) and not _keys_of(registry, provider):
                 continue  # withdrawn: who has no key any more has no rules either
             sets[name] = _provider(one, provider, registry, known.get(name))
             files |= {
@@ -331,7 +333,9 @@ def _require_read(found: FileSet) -> None:
 
 
 def _refused(name: str, found: FileSet, why: SetRefused) -> RefusedSet:
-    """Say it of the set that changed, even where it shows in another one that did not."""
-    if Path(why.place).parent != found.place.parent:
-        why = SetRefused(Fault.FAULTY, why.place, why.detail)
-    return RefusedSet(name, found, why)
+    """Say it of the set that changed, even where it shows in another one that did not.
+
+    In an error of its own: the one that was raised holds on to all that was read, and in a circle.
+    """
+    fault = why.fault if Path(why.place).parent == found.place.parent else Fault.FAULTY
+    return RefusedSet(name, found, SetRefused(fault, why.place, why.detail))

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from sharegate.model.catalogue import FieldName
+from sharegate.model.catalogue import Catalogue, FieldName
 from sharegate.model.decision import Decision, Permit, Reason, Refer
-from sharegate.model.party import Caller
+from sharegate.model.party import Caller, Department, DepartmentId
 from sharegate.model.request import AccessRequest
 
 
@@ -57,6 +57,16 @@ class Identified(Struct, frozen=True, gc=False):
     body_digest: bytes
 
 
+class Names(Struct, frozen=True, gc=False):
+    """What there was when it was decided, whatever is in force once it is recorded.
+
+    No other name stands in its entry.
+    """
+
+    catalogue: Catalogue
+    departments: Mapping[DepartmentId, Department]
+
+
 class Decided(Struct, frozen=True, gc=False):
     """Made by `authorize`: the rules have spoken.
 
@@ -67,6 +77,7 @@ class Decided(Struct, frozen=True, gc=False):
     identified: Identified
     request: AccessRequest | None
     decision: Decision
+    names: Names
 
     @property
     def unsettled(self) -> bool:

@@ -8,7 +8,7 @@ no more than that two entries are about the same; erasing them leaves every proo
 from collections.abc import Callable
 from enum import Enum
 
-from sharegate.model.catalogue import Catalogue, FieldName, MaskRule, Resource, ResourceId
+from sharegate.model.catalogue import FieldName, MaskRule, Resource, ResourceId
 from sharegate.model.party import DepartmentId
 from sharegate.model.passage import Disclosure, Fetched, Identified
 from sharegate.model.request import AccessRequest
@@ -40,20 +40,20 @@ def officer_value(consumer: str, officer: str) -> str:
     return f"{consumer}\0{officer}"
 
 
-def blind_index(key: bytes) -> Callable[[Fetched, Catalogue], bytes]:
+def blind_index(key: bytes) -> Callable[[Fetched], bytes]:
     """Make what gives an entry's tokens, one after the other.
 
     Args:
         key: The audit office's index key, 32 bytes.
     """
 
-    def tokens(fetched: Fetched, catalogue: Catalogue) -> bytes:
+    def tokens(fetched: Fetched) -> bytes:
         identified, request = fetched.decided.identified, fetched.decided.request
         found = [_officer(key, identified)]
         if request is not None:
             found.append(token(key, Token.MATTER, request.matter))
             asked = (DepartmentId(request.provider), ResourceId(request.resource))
-            resource = catalogue.resources.get(asked)
+            resource = fetched.decided.names.catalogue.resources.get(asked)
             if resource is not None:
                 people = _people(fetched, request, resource)
                 found += [token(key, Token.PERSON, person) for person in sorted(people)]

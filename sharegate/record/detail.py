@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM
 from cryptography.hazmat.primitives.hpke import Suite as Hpke
 
 from sharegate.model.act import Act
-from sharegate.model.party import DepartmentId, Registry
+from sharegate.model.party import Department, DepartmentId
 from sharegate.model.passage import Fetched
 from sharegate.record.entry import SALT_BYTES, Label, Salts, SealedDetail, b64, commit
 from sharegate.record.suite import AES, Random, Suite
@@ -77,16 +77,18 @@ class _Plain(msgspec.Struct, gc=False):
 class DetailSealer:
     """Seals details to the provider asked (where there is one) and to the audit office."""
 
-    def __init__(self, registry: Registry, random: Random, suite: Suite = AES) -> None:
-        self._office = registry.audit_office_key
-        self._provider_keys = {
-            department.id: department.detail_key
-            for department in registry.departments.values()
-            if department.detail_key is not None
-        }
+    def __init__(self, office: bytes, random: Random, suite: Suite = AES) -> None:
+        """Put it together.
+
+        Args:
+            office: The audit office's public key, X25519, 32 bytes.
+            random: Gives so many random bytes.
+            suite: What details are sealed with.
+        """
+        self._office = office
         self._random = random
         self._suite = suite
-        self._wrappings: dict[DepartmentId | None, Wrapping] = {}
+        self._wrappings: dict[bytes | None, Wrapping] = {}
 
     def seal(self, fetched: Fetched, salts: Salts) -> SealedDetail:
         """Seal what the entry commits to but does not show.
@@ -111,21 +113,22 @@ class DetailSealer:
                 schema=1,
             )
         )
-        provider = None if request is None else DepartmentId(request.provider)
+        departments = fetched.decided.names.departments
+        provider = None if request is None else departments.get(DepartmentId(request.provider))
         return self._sealed(
             plaintext, identified.exchange_id, identified.at, provider, salts.detail
         )
 
-    def seal_act(self, act: Act, entry_id: UUID) -> SealedDetail:
+    def seal_act(self, act: Act, entry_id: UUID, provider: Department | None) -> SealedDetail:
         """Seal what the entry of an administrative act commits to but does not show."""
         salt = self._random(SALT_BYTES)
         plaintext = _encode({"schema": 1, "act": act.detail, "salts": {"detail": b64(salt)}})
-        return self._sealed(plaintext, entry_id, act.at, act.provider, salt)
+        return self._sealed(plaintext, entry_id, act.at, provider, salt)
 
     def _sealed(
-        self, plaintext: bytes, entry_id: UUID, at: int, provider: DepartmentId | None, salt: bytes
+        self, plaintext: bytes, entry_id: UUID, at: int, provider: Department | None, salt: bytes
     ) -> SealedDetail:
-        wrapping = self._wrapping(provider if provider in self._provider_keys else None, at)
+        wrapping = self._wrapping(None if provider is None else provider.detail_key, at)
         suite = self._suite
         key = self._random(suite.key_bytes)
         ciphertext = suite.encrypt(key, plaintext, entry_id.bytes)
@@ -140,14 +143,14 @@ class DetailSealer:
             readers=wrapping.readers,
         )
 
-    def _wrapping(self, provider: DepartmentId | None, now: int) -> Wrapping:
+    def _wrapping(self, provider: bytes | None, now: int) -> Wrapping:
         current = self._wrappings.get(provider)
         if current is not None and current.until - _WRAPPING_LIFETIME <= now < current.until:
             return current
         key = self._random(self._suite.key_bytes)
         public = [self._office]
         if provider is not None:
-            public.append(self._provider_keys[provider])
+            public.append(provider)
         encrypted = {
             reader_id(raw): b64encode(
                 _HPKE.encrypt(key, X25519PublicKey.from_public_bytes(raw), info=_INFO)

@@ -11,7 +11,7 @@ is in the sealed detail. The fields are listed in docs/format.md.
 
 from base64 import urlsafe_b64decode
 from binascii import b2a_base64
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from enum import Enum, StrEnum
 from hashlib import sha256
 from typing import assert_never
@@ -21,10 +21,10 @@ import msgspec
 from msgspec import Struct
 
 from sharegate.model.act import Act
-from sharegate.model.catalogue import Catalogue, Mode, PurposeCode, ResourceId
+from sharegate.model.catalogue import Mode, PurposeCode, ResourceId
 from sharegate.model.decision import Decision, Deny, Permit, Refer
 from sharegate.model.party import DepartmentId
-from sharegate.model.passage import Disclosure, Failure, Fetched, Outcome, Refusal
+from sharegate.model.passage import Disclosure, Failure, Fetched, Names, Outcome, Refusal
 from sharegate.model.request import AccessRequest
 
 SCHEMA = 1
@@ -202,20 +202,11 @@ def unb64(text: object) -> bytes:
     return value
 
 
-def core(
-    fetched: Fetched,
-    catalogue: Catalogue,
-    departments: Container[DepartmentId],
-    salts: Salts,
-    detail: SealedDetail,
-    answer: bytes | None,
-) -> bytes:
+def core(fetched: Fetched, salts: Salts, detail: SealedDetail, answer: bytes | None) -> bytes:
     """Write the core of the entry for one exchange.
 
     Args:
-        fetched: What happened.
-        catalogue: The resources and purposes that are known; no other name is written.
-        departments: The departments that are known.
+        fetched: What happened, and the names that were known then; no other is written.
         salts: The salts also kept in `detail`.
         detail: The sealed detail.
         answer: The exact bytes that would leave, or None where nothing would.
@@ -239,7 +230,7 @@ def core(
         time=identified.at,
     )
     if decided.request is not None:
-        _add_question(entry, decided.request, catalogue, departments, salts)
+        _add_question(entry, decided.request, decided.names, salts)
     if isinstance(outcome, Disclosure) and answer is not None:
         entry.response = _Response(
             bytes=len(answer),
@@ -342,16 +333,10 @@ def _decision(decision: Decision, outcome: Outcome) -> _Decision:
             assert_never(decision)
 
 
-def _add_question(
-    entry: _Core,
-    request: AccessRequest,
-    catalogue: Catalogue,
-    departments: Container[DepartmentId],
-    salts: Salts,
-) -> None:
+def _add_question(entry: _Core, request: AccessRequest, names: Names, salts: Salts) -> None:
     """Say what was asked, and what for, as far as the names are known ones."""
-    provider = DepartmentId(request.provider)
-    if provider in departments:
+    catalogue, provider = names.catalogue, DepartmentId(request.provider)
+    if provider in names.departments:
         entry.provider = provider
     resource = catalogue.resources.get((provider, ResourceId(request.resource)))
     if resource is not None:

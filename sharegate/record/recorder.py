@@ -10,7 +10,6 @@ from msgspec import structs
 from sharegate.audit.chain import core_of
 from sharegate.errors import AuditLogUnavailable, Unavailable
 from sharegate.model.act import Act
-from sharegate.model.catalogue import Catalogue
 from sharegate.model.decision import Reason
 from sharegate.model.party import DepartmentId, Registry
 from sharegate.model.passage import Covered, Disclosure, Fetched, Recorded, Refusal
@@ -42,12 +41,11 @@ class Recorder:
         audit_log: AuditLog,
         checkpoints: Checkpoints,
         registry: Registry,
-        catalogue: Catalogue,
         *,
         random: Callable[[int], bytes],
         seconds: float,
         details: Suite = AES,
-        blind: Callable[[Fetched, Catalogue], bytes] | None = None,
+        blind: Callable[[Fetched], bytes] | None = None,
         witnesses: Witnesses | None = None,
     ) -> None:
         """Put the room together.
@@ -56,7 +54,6 @@ class Recorder:
             audit_log: Where entries go.
             checkpoints: What signs over them.
             registry: Whose keys details are sealed to.
-            catalogue: The names that may stand in an entry.
             random: Gives so many random bytes (``os.urandom``).
             seconds: How long one exchange may wait here.
             details: What details are sealed with.
@@ -70,13 +67,12 @@ class Recorder:
         self._details = details
         self._blind = blind
         self._witnesses = witnesses or NoWitnesses()
-        self.adopt(registry, catalogue)
+        self.adopt(registry)
 
-    def adopt(self, registry: Registry, catalogue: Catalogue) -> None:
-        """From now on write the names of these, and seal to their keys."""
+    def adopt(self, registry: Registry) -> None:
+        """From now on seal to the keys of these; an exchange also to its provider's of then."""
         self._departments = registry.departments
-        self._catalogue = catalogue
-        self._sealer = DetailSealer(registry, self._random, self._details)
+        self._sealer = DetailSealer(registry.audit_office_key, self._random, self._details)
 
     def require_usable(self) -> None:
         """Raise AuditLogUnavailable at once if it is known that nothing can be recorded."""
@@ -129,7 +125,8 @@ class Recorder:
             AuditLogUnavailable: Within the time an exchange has, it is not known to be durable
                 and covered.
         """
-        detail = self._sealer.seal_act(act, entry_id)
+        provider = None if act.provider is None else self._departments.get(act.provider)
+        detail = self._sealer.seal_act(act, entry_id, provider)
         draft = Draft(
             exchange_id=entry_id,
             replay_key=act.once,
@@ -170,10 +167,9 @@ class Recorder:
             ) from error
         if covered is None:
             return None
-        caller = read_core(core_of(covered.leaf))["caller"]
-        assert isinstance(caller, dict)
-        if caller["consumer"] != consumer:
-            return None
+        caller = read_core(core_of(covered.leaf)).get("caller")
+        if not isinstance(caller, dict) or caller.get("consumer") != consumer:
+            return None  # another's, or of an act
         return await self._witnesses.covered(covered.index) if cosigned else covered
 
     async def _record(self, fetched: Fetched) -> Recorded:
@@ -230,9 +226,9 @@ class Recorder:
             exchange_id=fetched.decided.identified.exchange_id,
             replay_key=replay_key,
             signed_at=signed_at,
-            core=core(fetched, self._catalogue, self._departments, salts, detail, answer),
+            core=core(fetched, salts, detail, answer),
             sealed=detail.ciphertext,
             wrapped=detail.wrapped,
-            blind=None if self._blind is None else self._blind(fetched, self._catalogue),
+            blind=None if self._blind is None else self._blind(fetched),
         )
         return draft, answer

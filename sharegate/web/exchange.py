@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -62,6 +62,8 @@ class ExchangeRoutes:
         self._guard = Guard(limits, observe)
         self._catalogue = catalogue
         self._described: tuple[Catalogue, bytes] | None = None
+        # With each the document itself, so that no other can come to have its `id`.
+        self._catalogues: dict[int, tuple[Mapping[str, object], bytes, ETag]] = {}
 
     def application(self) -> web.Application:
         """The aiohttp application; it has no middleware, so an answer pays for none."""
@@ -127,8 +129,7 @@ class ExchangeRoutes:
     async def catalogue(self, request: web.Request) -> web.StreamResponse:
         """``GET /v1/catalogue``: what this officer may learn of what the providers list."""
         arrived = await self._arrived(request)
-        body = _encode(self._gateway.catalogue(arrived))
-        tag = ETag(sha256(body).hexdigest()[:32])
+        body, tag = self._written(self._gateway.catalogue(arrived))
         if tag in (request.if_none_match or ()):
             unchanged = web.Response(status=304)
             unchanged.etag = tag
@@ -136,6 +137,17 @@ class ExchangeRoutes:
         answer = web.Response(body=body, content_type=_JSON, headers=_PRIVATE)
         answer.etag = tag
         return answer
+
+    def _written(self, document: Mapping[str, object]) -> tuple[bytes, ETag]:
+        """Write a catalogue and its tag, once for as long as it is the same one."""
+        found = self._catalogues.get(id(document))
+        if found is None:
+            if len(self._catalogues) >= _MOST_CATALOGUES:
+                self._catalogues.clear()
+            body = _encode(document)
+            found = document, body, ETag(sha256(body).hexdigest()[:32])
+            self._catalogues[id(document)] = found
+        return found[1:]
 
     async def checkpoint(self, _request: web.Request) -> web.StreamResponse:
         """``GET /log/checkpoint``: the newest signed checkpoint (C2SP tlog-tiles)."""
@@ -172,6 +184,7 @@ class ExchangeRoutes:
 
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
+_MOST_CATALOGUES: Final = 64
 _PRIVATE: Final = {"Cache-Control": "private, no-cache"}
 
 

@@ -25,15 +25,17 @@ from sharegate.record.search import PostgresSearch
 from tests.integration.audit_database import ORIGIN, AuditDatabase, make
 from tests.unit.record.exchanges import (
     NOW,
-    REGISTRY,
+    OFFICE,
     Dice,
     catalogue,
     denied,
     disclosed,
     failed,
     identified,
+    public,
     request,
     resource,
+    under,
 )
 
 KEY_MATERIAL = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
@@ -153,9 +155,9 @@ def invented(chance: Random, number: int) -> Draft:
     )
     if unreadable:
         fetched = denied(None, who, Reason.MALFORMED)
-    salts, sealer = Salts.cut(chance.randbytes(192)), DetailSealer(REGISTRY, Dice())
+    fetched = under(KNOWN, fetched)
+    salts, sealer = Salts.cut(chance.randbytes(192)), DetailSealer(public(OFFICE), Dice())
     detail = sealer.seal(fetched, salts)
-    departments = set(REGISTRY.departments)
     blind = token(INDEX_KEY, Token.OFFICER, officer_value(consumer, officer))
     if not unreadable:
         blind += token(INDEX_KEY, Token.MATTER, asked.matter)
@@ -165,7 +167,7 @@ def invented(chance: Random, number: int) -> Draft:
         exchange_id=who.exchange_id,
         replay_key=who.replay_key,
         signed_at=0,
-        core=core(fetched, KNOWN, departments, salts, detail, b"answer"),
+        core=core(fetched, salts, detail, b"answer"),
         sealed=detail.ciphertext,
         wrapped=detail.wrapped,
         blind=blind,

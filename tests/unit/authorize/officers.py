@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import structs
 
 from sharegate.audit.text import write_base64
+from sharegate.model.catalogue import Catalogue
 from sharegate.model.decision import Deny, Permit, Reason, Refer, RuleSetHash
 from sharegate.model.grant import GrantId
 from sharegate.model.party import (
@@ -19,7 +20,7 @@ from sharegate.model.party import (
     Registry,
     Role,
 )
-from sharegate.model.passage import Decided, Identified
+from sharegate.model.passage import Decided, Identified, Names
 from sharegate.model.request import AccessRequest
 from sharegate.model.ruling import (
     DAY_MS,
@@ -124,7 +125,7 @@ REVIEW = Review(
 
 def decided(decision=REFER, request=ASKED, caller=CALLER, n=1):
     identified = Identified(UUID(int=n), AT, caller, AT - 5, bytes(32), b"{}", bytes(32))
-    return Decided(identified, request, decision)
+    return Decided(identified, request, decision, Names(Catalogue({}, {}), {}))
 
 
 def signature(name, statement):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sharegate.authorize.authorize import Authorize
 from sharegate.model.decision import Deny, Permit, Reason
@@ -40,6 +41,15 @@ def test_a_permit_says_what_it_still_demands(authorize):
         fields=("year", "name"),
         row_limit=7,
     )
+
+
+def test_a_grant_of_an_opening_lets_out_no_field_that_the_resource_lacks(authorize):
+    (wide,) = (each for each in authorize.rule_set.grants if each.id == "wide")
+    decided = authorize(identified(body()))
+    assert isinstance(authorize.under(decided, wide).decision, Permit)
+    misspelt = structs.replace(wide, fields=("nmae", "number"))
+    denied = authorize.under(decided, misspelt).decision
+    assert (denied.reason, denied.pointer) == (Reason.FIELD_REFUSED, None)
 
 
 def test_without_fields_the_grant_says_which_and_without_limit_how_many(authorize):

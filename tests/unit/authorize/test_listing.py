@@ -123,6 +123,17 @@ def test_a_grant_is_shown_exactly_while_it_is_valid(tmp_path):
         assert [len(each["grants"]) for each in said if each["id"] == "things"] == [valid], at
 
 
+def test_what_was_told_is_told_again_until_a_grant_begins_or_ends(tmp_path):
+    rules = write(tmp_path, None, grant(since="2026-05-01", until="2026-06-01"))
+    listing = Authorize(load_rule_set(rules, DEPARTMENTS)).catalogue
+    begins = 1_777_593_600_000
+    first = listing(identified(body(), at=begins))
+    assert listing(identified(body(), at=begins + 5)) is first
+    assert listing(identified(body(), at=begins - 1)) is not first
+    assert listing(identified(body(), "gamma", at=begins)) is not first
+    assert listing(identified(body(), at=begins, posts=("clerk",))) is not None
+
+
 def test_a_resource_for_some_is_seen_by_those_with_a_grant_alone(tmp_path):
     line = grant(thing="files")
     assert "files" in shown(tmp_path, line)

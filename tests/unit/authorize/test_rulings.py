@@ -173,6 +173,8 @@ async def test_it_is_used_once():
     store.used[RULING.id] = UUID(int=9)
     late = await officers.use(decided(n=3), AT)
     assert late.decision.reason is Reason.RULING_REFUSED
+    officers.ended(late, Refusal(Reason.RULING_REFUSED, None, ""))
+    assert store.told == []  # what it did not get it does not give back
 
 
 async def test_what_is_known_as_used_is_not_used_again_whatever_the_store_would_let():
@@ -375,6 +377,20 @@ def test_the_grant_of_an_opening_lets_out_what_was_signed_and_no_more():
 
 
 # --- afterwards -------------------------------------------------------------------------------
+
+
+async def test_a_use_whose_answer_was_lost_is_given_back_too():
+    officers, store = rulings(signed_ruling())
+
+    async def late(ruling, exchange_id):
+        store.used[ruling] = exchange_id
+        raise TimeoutError
+
+    store.use = late
+    with pytest.raises(TimeoutError):
+        await officers.use(decided(), AT)
+    officers.ended(decided(), Refusal(Reason.UNDECIDABLE, None, ""))
+    assert store.told == [("returned", UUID(int=1))]
 
 
 async def test_only_what_an_entry_says_was_not_answered_gives_a_ruling_back():

@@ -12,10 +12,11 @@ from sharegate.authorize.matters import Asks, Trouble, Unanswered, nobody
 from sharegate.authorize.quota import QuotaUnavailable, counting_key
 from sharegate.authorize.settle import Settle
 from sharegate.errors import AuditLogUnavailable, Unavailable
+from sharegate.model.catalogue import Catalogue
 from sharegate.model.decision import Deny, Permit, Reason, Refer, RuleSetHash
 from sharegate.model.grant import GrantId, Per, Period, Quota
 from sharegate.model.party import Caller, DepartmentId, KeyId, OfficerId
-from sharegate.model.passage import Decided, Disclosure, Failure, Identified, Refusal
+from sharegate.model.passage import Decided, Disclosure, Failure, Identified, Names, Refusal
 from sharegate.model.request import AccessRequest
 from sharegate.observe import Settling, SettlingFailed
 from tests.unit.authorize.memory_quotas import Counts, MemoryQuotas
@@ -40,7 +41,7 @@ CANARY = "canary-7f3a"
 
 def decided(decision=ALL, request=ASKED, at=AT, n=1):
     identified = Identified(UUID(int=n), at, CALLER, at - 5, bytes(32), b"{}", bytes(32))
-    return Decided(identified, request, decision)
+    return Decided(identified, request, decision, Names(Catalogue({}, {}), {}))
 
 
 class Everything:

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from sharegate.model.catalogue import (
+    Catalogue,
     Field,
     FieldName,
     FieldType,
@@ -17,7 +18,7 @@ from sharegate.model.catalogue import (
 from sharegate.model.decision import Deny, Permit, RuleSetHash
 from sharegate.model.grant import GrantId
 from sharegate.model.party import Caller, DepartmentId, KeyId, OfficerId
-from sharegate.model.passage import Decided, Identified
+from sharegate.model.passage import Decided, Identified, Names
 from sharegate.model.request import AccessRequest, Scalar
 
 EXCHANGE = UUID("01900000-0000-7000-8000-000000000001")
@@ -82,4 +83,4 @@ def request(**where: Scalar):
 def decided(decision: Permit | Deny, asked: AccessRequest | None):
     caller = Caller(DepartmentId("civil-affairs"), OfficerId("o"), KeyId("k"), "i")
     identified = Identified(EXCHANGE, 0, caller, 0, b"", b"", b"")
-    return Decided(identified, asked, decision)
+    return Decided(identified, asked, decision, Names(Catalogue({}, {}), {}))

@@ -1,4 +1,4 @@
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import msgspec
@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sharegate.authorize import authorize
 from sharegate.fetch.wire import Unrepresentable, bindable, carried
 from sharegate.model.catalogue import FieldType
 
@@ -44,6 +45,18 @@ ANYTHING = st.one_of(
         (FieldType.DATE, "20240229", None),
         (FieldType.TIMESTAMP, "2024-02-29T01:02:03Z", datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC)),
         (FieldType.TIMESTAMP, "2024-02-29T25:02:03Z", None),
+        (FieldType.TIMESTAMP, "2024-02-29T01:02:03", datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC)),
+        (
+            FieldType.TIMESTAMP,
+            "2024-02-29T09:02:03+08:00",
+            datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC),
+        ),
+        (
+            FieldType.TIMESTAMP,
+            "2024-02-29T01:02:03-00:00",
+            datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC),
+        ),
+        (FieldType.TIMESTAMP, "0001-01-01T00:00:00+08:00", None),
         (FieldType.TIMESTAMP, "now", None),
     ],
 )
@@ -100,6 +113,19 @@ def test_whatever_leaves_is_json(kind, found):
     except Unrepresentable:
         return
     assert msgspec.json.decode(msgspec.json.encode(leaves)) == leaves
+
+
+@given(
+    st.integers(0, 10**9).map(
+        lambda n: datetime.fromisoformat("1970-01-01T00:00:00") + timedelta(seconds=n * 3)
+    ),
+    st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59)),
+)
+def test_what_a_request_may_say_of_a_moment_is_bound_as_that_moment(local, offset):
+    moment = local.replace(tzinfo=timezone(timedelta(minutes=offset // timedelta(minutes=1))))
+    asked = moment.isoformat()
+    assert authorize._is_timestamp(asked)
+    assert bindable(FieldType.TIMESTAMP, asked) == moment
 
 
 @given(kind=st.sampled_from(FieldType), asked=ANYTHING)

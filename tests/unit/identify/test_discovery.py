@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from joserfc.jwk import OKPKey
 
+from sharegate.identify import discovery
 from sharegate.identify.discovery import PublishedKeys
 from sharegate.model.party import DepartmentId, Discovery, TokenIssuer
 
@@ -69,6 +70,20 @@ async def test_an_issuer_that_publishes_nonsense_stops_nobody(metadata, keys):
         assert told == [(bad, True)]
         assert following.key(bad, "k1") is None
         await following.stop()
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:1/keys", "http://localhost/keys"])
+async def test_an_issuer_elsewhere_has_nothing_of_this_machine_asked(monkeypatch, place):
+    asked = []
+
+    async def document(_session, url):
+        asked.append(url)
+        return {"issuer": "https://issuer.example", "jwks_uri": place, "keys": [GOOD]}
+
+    monkeypatch.setattr(discovery, "_document", document)
+    with pytest.raises(discovery.Unpublished, match="not https"):
+        await discovery.published(None, "https://issuer.example", Discovery("g", "t", ("EdDSA",)))
+    assert len(asked) == 1
 
 
 async def test_an_issuer_that_does_not_answer_holds_up_nobody():

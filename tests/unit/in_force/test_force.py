@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import os
 from itertools import pairwise
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from sharegate.errors import AuditLogUnavailable, Misconfigured, Unavailable
@@ -40,7 +42,7 @@ class Written:
         self.once = set()
         self.down = False
         self.tried = 0
-        self.names = None
+        self.members = None
 
     def require_usable(self):
         if self.down:
@@ -55,8 +57,8 @@ class Written:
         self.acts.append(act)
         return SimpleNamespace()
 
-    def adopt(self, registry, catalogue):
-        self.names = registry, catalogue
+    def adopt(self, registry):
+        self.members = registry
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +144,7 @@ async def test_a_change_is_in_force_once_it_is_recorded(site):
         }  # fmt: skip
         assert act.provider == "tax"
         assert act.detail == {"note": site.note("tax").read_text()}
-        assert recorder.names == (made.rules.registry, made.rules.rule_set.catalogue)
+        assert recorder.members is made.rules.registry
         assert [one.rule_set for one in seen if isinstance(one, RuleSetLoaded)] == [
             before.rule_set.hash, made.rules.rule_set.hash
         ]  # fmt: skip
@@ -257,20 +259,86 @@ async def test_without_its_memory_nothing_is_put_into_force_and_nothing_is_asked
         assert any("versions.toml" in one.place for one in seen if isinstance(one, RulesRefused))
 
 
+@pytest.mark.parametrize("named", [b"tax/\xcb\xb5\xc3\xf7.txt", b"\xff", b"tax/\xff/", b"\xff/"])
+async def test_a_name_that_is_not_utf_8_holds_up_nobody_else(site, named):
+    recorder, seen = Written(), []
+    stray = site.policies / os.fsdecode(named)
+    async with in_force(site, recorder, seen) as made:
+        await until(lambda: usable(made))
+        accepted = len(recorder.acts)
+        if named.endswith(b"/"):
+            stray.mkdir()
+        else:
+            stray.touch()
+        await until(lambda: len(recorder.acts) > accepted)
+        (act,) = recorder.acts[accepted:]
+        assert act.facts["effect"] == "refused"
+        msgspec.json.encode((act.facts, act.detail))
+        msgspec.json.encode([(one.place, one.detail) for one in seen if hasattr(one, "place")])
+        assert usable(made)
+        site.change("housing", "20,,channel", "10,,channel")
+        site.sign("housing")
+        await until(lambda: len(recorder.acts) > accepted + 1)
+        assert recorder.acts[-1].facts["effect"] == "in-force"
+    with pytest.raises(Misconfigured):
+        InForce(site.judge(), site.memory(), print)
+
+
+async def test_issuers_are_followed_only_once_their_registry_is_in_force(site):
+    followed = []
+    made = InForce(site.judge(), site.memory(), print, followed.append)
+    assert followed == [made.rules.registry]
+    made.start(Written())
+    try:
+        await until(lambda: usable(made))
+        site.write_registry(2, more='nonsense = "x"\n')
+        site.sign_registry()
+        await asyncio.sleep(0.1)
+        assert len(followed) == 1
+        site.write_registry(3)
+        site.sign_registry()
+        await until(lambda: len(followed) == 2)
+        assert followed[1] is made.rules.registry
+    finally:
+        await made.stop()
+
+
 async def test_whatever_ends_the_watch_is_said_and_nothing_is_asked_any_more(site, monkeypatch):
-    seen = []
+    """Until one can look again, and has seen what changed meanwhile."""
+    seen, recorder = [], Written()
 
     def broken(*_):
         raise RuntimeError("张三")
 
-    async with in_force(site, Written(), seen) as made:
+    async with in_force(site, recorder, seen) as made:
         await until(lambda: usable(made))
-        monkeypatch.setattr(force, "look", broken)
-        await until(lambda: not usable(made))
-        with pytest.raises(AuditLogUnavailable, match="not watched"):
-            made.identify(None)
+        with monkeypatch.context() as patched:
+            patched.setattr(force, "look", broken)
+            await until(lambda: not usable(made))
+            with pytest.raises(AuditLogUnavailable, match="not watched"):
+                made.identify(None)
+            widen(site)
+            site.sign("tax")
+        await until(lambda: usable(made))
+        assert effects(recorder)[-1] == ("tax", "in-force")
     (said,) = (one for one in seen if isinstance(one, RulesRefused))
     assert (said.fault, said.place, said.detail) == (Fault.FAULTY, "watching", "RuntimeError")
+
+
+async def test_what_could_not_be_judged_is_judged_again(site, monkeypatch):
+    recorder, judged = Written(), InForce._judged
+
+    def once(self, found):
+        monkeypatch.setattr(InForce, "_judged", judged)
+        raise MemoryError
+
+    async with in_force(site, recorder) as made:
+        await until(lambda: usable(made))
+        monkeypatch.setattr(InForce, "_judged", once)
+        widen(site)
+        site.sign("tax")
+        await until(lambda: effects(recorder)[-1] == ("tax", "in-force"))
+        await until(lambda: usable(made))
 
 
 async def test_it_does_not_start_on_what_it_may_not_serve(site):

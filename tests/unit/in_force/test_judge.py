@@ -343,6 +343,8 @@ def test_a_provider_without_any_key_is_withdrawn(site, now):
     assert not [each for each in got.rules.rule_set.catalogue.resources if each[0] == "tax"]
     site.memory().remember({name: one.remembered() for name, one in got.accepted.items()})
     assert faults(judged(site, got.rules)) == {"tax": Fault.FOREIGN}
+    # A restart in the middle of that emergency: nobody else has to wait for the folder to go.
+    assert "tax" not in site.judge().start(site.found(), site.memory().recall()).sets
     the_folder_is_gone(site)
     assert judged(site, got.rules).refused == ()
     assert "tax" not in site.judge().start(site.found(), site.memory().recall()).sets

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sharegate.model.catalogue import (
     Catalogue,
@@ -32,6 +33,7 @@ from sharegate.model.passage import (
     Failure,
     Fetched,
     Identified,
+    Names,
     Refusal,
 )
 from sharegate.model.request import AccessRequest
@@ -108,6 +110,12 @@ def catalogue(resources=(), purposes=None):
 CATALOGUE = catalogue()
 
 
+def names(known=CATALOGUE):
+    """What there is: these resources, those who provide them, and those of the registry."""
+    providers = {key[0]: Department(key[0], "部门", "Department", None) for key in known.resources}
+    return Names(known, providers | REGISTRY.departments)
+
+
 def request(**changes):
     asked = {
         "provider": "housing",
@@ -141,7 +149,7 @@ def disclosed(rows=((f"{CANARY} road 1",),), asked=None, who=None, listed=None):
     """An exchange that was permitted and found rows."""
     allowed = permit(listed)
     return Fetched(
-        Decided(who or identified(), asked or request(), allowed),
+        Decided(who or identified(), asked or request(), allowed, names()),
         Disclosure(allowed, allowed.fields, tuple(rows), limit_reached=False),
     )
 
@@ -150,13 +158,13 @@ def denied(asked=None, who=None, reason=Reason.NO_GRANT, rule=None):
     """An exchange that the rules refused; `asked` may be None: it could not be read."""
     decision = Deny(RULES, reason, rule, f"/{CANARY}", "No.")
     return Fetched(
-        Decided(who or identified(), asked, decision), Refusal(reason, f"/{CANARY}", "No.")
+        Decided(who or identified(), asked, decision, names()), Refusal(reason, f"/{CANARY}", "No.")
     )
 
 
 def failed(asked=None, who=None):
     """An exchange that was permitted, but whose source gave no answer."""
-    decided = Decided(who or identified(), asked or request(), permit())
+    decided = Decided(who or identified(), asked or request(), permit(), names())
     return Fetched(decided, Failure(Reason.SOURCE_TIMEOUT, "late"))
 
 
@@ -173,11 +181,16 @@ class Dice:
         )[:size]
 
 
+def under(known, fetched):
+    """The same exchange, decided where these resources are known."""
+    return replace(fetched, decided=replace(fetched.decided, names=names(known)))
+
+
 def entry_core(fetched, *, known=CATALOGUE, answer=None, salts=SALTS, suite=AES):
     """The core of an exchange's entry, and its sealed detail."""
-    detail = DetailSealer(REGISTRY, Dice(), suite).seal(fetched, salts)
-    departments = set(REGISTRY.departments) | {key[0] for key in known.resources}
-    return core(fetched, known, departments, salts, detail, answer), detail
+    fetched = under(known, fetched)
+    detail = DetailSealer(public(OFFICE), Dice(), suite).seal(fetched, salts)
+    return core(fetched, salts, detail, answer), detail
 
 
 def committed(salt, label, value):
@@ -299,10 +312,10 @@ def exchanges(draw):
             row = st.tuples(*(st.none() | scalars for _ in allowed.fields))
             rows = tuple(draw(st.lists(row, max_size=3)))
             outcome = Disclosure(allowed, allowed.fields, rows, limit_reached=draw(st.booleans()))
-            return known, Fetched(Decided(who, asked, allowed), outcome)
+            return known, Fetched(Decided(who, asked, allowed, names(known)), outcome)
         case "denied":
             rule = draw(st.none() | st.just(GrantId("housing-009")))
-            return known, denied(asked, who, draw(st.sampled_from(Reason)), rule)
+            return known, under(known, denied(asked, who, draw(st.sampled_from(Reason)), rule))
         case "unreadable":
-            return known, denied(None, who, Reason.MALFORMED)
-    return known, failed(asked, who)
+            return known, under(known, denied(None, who, Reason.MALFORMED))
+    return known, under(known, failed(asked, who))

@@ -8,7 +8,15 @@ from msgspec import structs
 
 from sharegate.model.catalogue import FieldName, MaskRule
 from sharegate.record.blind import TOKEN_BYTES, Token, blind_index, officer_value, token
-from tests.unit.record.exchanges import catalogue, denied, disclosed, permit, request, resource
+from tests.unit.record.exchanges import (
+    catalogue,
+    denied,
+    disclosed,
+    permit,
+    request,
+    resource,
+    under,
+)
 
 KEY = bytes(range(32))
 OWNER, ADDRESS = FieldName("owner"), FieldName("address")
@@ -25,7 +33,7 @@ def listed(**persons):
 
 
 def tokens(fetched, known):
-    found = blind_index(KEY)(fetched, catalogue((known,)))
+    found = blind_index(KEY)(under(catalogue((known,)), fetched))
     size = 1 + TOKEN_BYTES
     assert len(found) % size == 0
     return [found[at : at + size] for at in range(0, len(found), size)]

@@ -18,13 +18,11 @@ from sharegate.record.entry import SALT_BYTES, Salts, core, read_core
 from sharegate.record.suite import SUITES
 from tests.unit.record.exchanges import (
     CANARY,
-    CATALOGUE,
     CIVIL_AFFAIRS,
     EXCHANGE,
     HOUSING,
     NOW,
     OFFICE,
-    REGISTRY,
     SALTS,
     Dice,
     canonical,
@@ -58,7 +56,7 @@ def bare(text):
 @BOTH
 def test_the_provider_and_the_audit_office_read_it_and_nobody_else(suite):
     who = identified(body=b'{"matter":"x"}', officer="officer-17")
-    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(who=who), SALTS)
+    detail = DetailSealer(public(OFFICE), Dice(), suite).seal(disclosed(who=who), SALTS)
     for key in (HOUSING, OFFICE):
         read = opened(detail, key)
         assert read["schema"] == 1
@@ -77,7 +75,7 @@ def test_the_provider_and_the_audit_office_read_it_and_nobody_else(suite):
     "asked", [None, request(provider="unknown"), request(provider="tax")], ids=str
 )
 def test_without_a_provider_that_can_read_the_audit_office_alone_does(asked):
-    detail = DetailSealer(REGISTRY, Dice()).seal(denied(asked), SALTS)
+    detail = DetailSealer(public(OFFICE), Dice()).seal(denied(asked), SALTS)
     assert opened(detail, OFFICE)["officer"] == CANARY
     assert detail.readers == (reader_id(public(OFFICE)),)
     for key in (HOUSING, CIVIL_AFFAIRS):
@@ -87,7 +85,7 @@ def test_without_a_provider_that_can_read_the_audit_office_alone_does(asked):
 
 @BOTH
 def test_a_reader_cannot_be_swapped_in_under_anothers_name(suite):
-    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(), SALTS)
+    detail = DetailSealer(public(OFFICE), Dice(), suite).seal(disclosed(), SALTS)
     wrapped = json.loads(detail.wrapped)
     wrapped["to"] = {reader_id(public(STRANGER)): next(iter(wrapped["to"].values()))}
     with pytest.raises(ValueError):
@@ -96,23 +94,24 @@ def test_a_reader_cannot_be_swapped_in_under_anothers_name(suite):
 
 @BOTH
 def test_nothing_personal_shows_through(suite):
-    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(), SALTS)
+    detail = DetailSealer(public(OFFICE), Dice(), suite).seal(disclosed(), SALTS)
     for shown in (detail.ciphertext, detail.wrapped, detail.commitment):
         assert CANARY.encode() not in shown
         assert not any(getattr(SALTS, name) in shown for name in Salts.__struct_fields__)
 
 
 def test_the_rows_are_not_in_it():
-    detail = DetailSealer(REGISTRY, Dice()).seal(disclosed(rows=(("No. 7 Row Lane",),)), SALTS)
+    found = disclosed(rows=(("No. 7 Row Lane",),))
+    detail = DetailSealer(public(OFFICE), Dice()).seal(found, SALTS)
     assert "No. 7 Row Lane" not in json.dumps(opened(detail, OFFICE))
     assert len(detail.ciphertext) == len(
-        DetailSealer(REGISTRY, Dice()).seal(disclosed(rows=()), SALTS).ciphertext
+        DetailSealer(public(OFFICE), Dice()).seal(disclosed(rows=()), SALTS).ciphertext
     )
 
 
 @BOTH
 def test_it_belongs_to_one_exchange(suite):
-    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(), SALTS)
+    detail = DetailSealer(public(OFFICE), Dice(), suite).seal(disclosed(), SALTS)
     with pytest.raises(ValueError):
         opened(detail, OFFICE, UUID(int=EXCHANGE.int ^ 1))
 
@@ -121,7 +120,7 @@ def test_it_belongs_to_one_exchange(suite):
 @given(st.data())
 def test_no_changed_byte_opens_to_something_else(data):
     suite = data.draw(st.sampled_from(list(SUITES.values())))
-    detail = DetailSealer(REGISTRY, Dice(), suite).seal(disclosed(), SALTS)
+    detail = DetailSealer(public(OFFICE), Dice(), suite).seal(disclosed(), SALTS)
     whole = opened(detail, OFFICE)
     part = data.draw(st.sampled_from(["ciphertext", "wrapped"]))
     value = getattr(detail, part)
@@ -136,7 +135,7 @@ def test_no_changed_byte_opens_to_something_else(data):
 
 @pytest.mark.parametrize("wrapped", [b"", b"{}", b"[]", b'{"to":{},"key":""}', b'{"to":1,"key":1}'])
 def test_what_is_no_wrapped_key_is_refused(wrapped):
-    detail = DetailSealer(REGISTRY, Dice()).seal(disclosed(), SALTS)
+    detail = DetailSealer(public(OFFICE), Dice()).seal(disclosed(), SALTS)
     with pytest.raises(ValueError):
         opened(replace(detail, wrapped=wrapped), OFFICE)
 
@@ -156,12 +155,12 @@ def at(sealer, moment, asked=None):
     ("later", "same"), [(0, True), (59_999, True), (60_000, False), (10**9, False), (-1, False)]
 )
 def test_a_wrapping_key_lives_a_minute_and_never_runs_backwards(later, same):
-    sealer = DetailSealer(REGISTRY, Dice())
+    sealer = DetailSealer(public(OFFICE), Dice())
     assert (to(at(sealer, NOW)) == to(at(sealer, NOW + later))) is same
 
 
 def test_after_the_clock_went_back_the_fresh_wrapping_key_has_a_minute_of_its_own():
-    sealer = DetailSealer(REGISTRY, Dice())
+    sealer = DetailSealer(public(OFFICE), Dice())
     at(sealer, NOW)
     back = at(sealer, NOW - 1000)
     assert to(at(sealer, NOW + 58_999)) == to(back)
@@ -170,7 +169,7 @@ def test_after_the_clock_went_back_the_fresh_wrapping_key_has_a_minute_of_its_ow
 
 
 def test_each_provider_has_a_wrapping_key_of_its_own():
-    sealer = DetailSealer(REGISTRY, Dice())
+    sealer = DetailSealer(public(OFFICE), Dice())
     office = reader_id(public(OFFICE))
     one = at(sealer, NOW)
     other = at(sealer, NOW, request(provider="civil-affairs"))
@@ -183,7 +182,7 @@ def test_each_provider_has_a_wrapping_key_of_its_own():
 
 
 def test_every_entry_has_a_key_of_its_own_so_one_can_be_erased_alone():
-    sealer = DetailSealer(REGISTRY, Dice())
+    sealer = DetailSealer(public(OFFICE), Dice())
     one, other = at(sealer, NOW), at(sealer, NOW)
     assert to(one) == to(other)
     assert one.ciphertext != other.ciphertext
@@ -202,14 +201,14 @@ def spelt(value):
 @settings(deadline=None, max_examples=40)
 @given(exchanges(), st.binary(min_size=192, max_size=192))
 def test_the_detail_opens_every_commitment_of_its_core(pair, random):
-    known, fetched = pair
+    _, fetched = pair
     salts = Salts.cut(random)
     who, asked = fetched.decided.identified, fetched.decided.request
     answer = None
     if isinstance(fetched.outcome, Disclosure):
         answer = encode_answer(fetched, fetched.outcome, salts.response)
-    detail = DetailSealer(REGISTRY, Dice()).seal(fetched, salts)
-    entry = read_core(core(fetched, known, set(REGISTRY.departments), salts, detail, answer))
+    detail = DetailSealer(public(OFFICE), Dice()).seal(fetched, salts)
+    entry = read_core(core(fetched, salts, detail, answer))
     read = opened(detail, OFFICE, who.exchange_id)
     salt = {name: bare(text) for name, text in read["salts"].items()}
 
@@ -233,11 +232,10 @@ def test_the_detail_opens_every_commitment_of_its_core(pair, random):
 def test_with_its_key_erased_all_but_the_detail_can_still_be_checked():
     fetched = disclosed()
     answer = encode_answer(fetched, fetched.outcome, SALTS.response)
-    detail = DetailSealer(REGISTRY, Dice()).seal(fetched, SALTS)
+    detail = DetailSealer(public(OFFICE), Dice()).seal(fetched, SALTS)
     erased = replace(detail, wrapped=b"")
-    departments = set(REGISTRY.departments)
-    kept = core(fetched, CATALOGUE, departments, SALTS, detail, answer)
-    assert core(fetched, CATALOGUE, departments, SALTS, erased, answer) == kept
+    kept = core(fetched, SALTS, detail, answer)
+    assert core(fetched, SALTS, erased, answer) == kept
     assert bare(read_core(kept)["detail"]["ciphertext"]) == sha256(erased.ciphertext).digest()
     assert open_answer(answer, kept) == read_core(kept)
     with pytest.raises(ValueError):

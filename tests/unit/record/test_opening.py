@@ -12,11 +12,11 @@ from tests.unit.record.exchanges import (
     EXCHANGE,
     OFFICE,
     RANDOM,
-    REGISTRY,
     Dice,
     disclosed,
     entry_core,
     identified,
+    public,
 )
 
 BODY = b'{"matter":"A-1"}'
@@ -78,7 +78,7 @@ def test_a_detail_sealed_anew_over_other_words_is_not_the_entrys(entry):
         disclosed(who=identified(body=BODY, officer="another")),
     ):
         suite = SUITES[core["detail"]["algorithm"]]
-        forged = DetailSealer(REGISTRY, Dice(), suite).seal(said, Salts.cut(RANDOM))
+        forged = DetailSealer(public(OFFICE), Dice(), suite).seal(said, Salts.cut(RANDOM))
         with pytest.raises(ValueError, match="not the entry's"):
             opened(core, forged)
         digest = suite.digest(forged.ciphertext)

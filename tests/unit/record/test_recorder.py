@@ -1,6 +1,7 @@
 """The recorder: what it hands on was written, covered, and is what the entry commits to."""
 
 import asyncio
+from dataclasses import replace as replaced
 from uuid import UUID
 
 import pytest
@@ -8,29 +9,31 @@ from msgspec.structs import replace
 
 from sharegate.audit.chain import parse_leaf
 from sharegate.errors import AuditLogUnavailable, Unavailable
+from sharegate.model.act import Act, ActKind
 from sharegate.model.decision import Reason
 from sharegate.model.passage import Disclosure, Recorded, Refusal
 from sharegate.record.answer import open_answer
+from sharegate.record.detail import reader_id
 from sharegate.record.entry import read_core
 from sharegate.record.recorder import Recorder
 from tests.unit.record.exchanges import (
-    CATALOGUE,
     EXCHANGE,
+    HOUSING,
+    OFFICE,
     REGISTRY,
     Dice,
     denied,
     disclosed,
     failed,
     identified,
+    public,
     request,
 )
 from tests.unit.record.memory_log import Kept, MemoryAuditLog
 
 
 def recorder(audit_log, *, checkpoints=None, seconds=5.0):
-    return Recorder(
-        audit_log, checkpoints or audit_log, REGISTRY, CATALOGUE, random=Dice(), seconds=seconds
-    )
+    return Recorder(audit_log, checkpoints or audit_log, REGISTRY, random=Dice(), seconds=seconds)
 
 
 def entry_of(recorded):
@@ -177,6 +180,21 @@ async def test_a_consumer_finds_its_own_exchange_and_nobody_elses(audit_log):
     assert (found.index, found.leaf) == (0, recorded.covered.leaf)
     assert await room.find("housing", EXCHANGE) is None
     assert await room.find("civil-affairs", UUID(int=1)) is None
+    act = Act(ActKind.HOLD, 1, "civil-affairs", {}, {}, None, bytes(32))
+    assert await room.record_act(act, UUID(int=2)) is not None
+    assert await room.find("civil-affairs", UUID(int=2)) is None
+
+
+async def test_what_came_into_force_since_changes_nothing_about_what_was_decided(audit_log):
+    room = recorder(audit_log)
+    room.adopt(replaced(REGISTRY, departments={}))
+    entry = entry_of(await room.record(disclosed()))
+    assert entry["provider"] == "housing"
+    assert entry["resource"] == {"id": "properties", "version": 1}
+    assert list(entry["asked_by"]) == ["owner"]
+    assert set(entry["detail"]["readers"]) == {
+        reader_id(public(each)) for each in (OFFICE, HOUSING)
+    }
 
 
 async def test_every_entry_is_salted_and_keyed_afresh(audit_log):

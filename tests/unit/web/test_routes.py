@@ -12,7 +12,7 @@ from sharegate.model.decision import Reason
 from sharegate.model.passage import Failure, Refusal, Released
 from sharegate.observe import NotBelieved, Throttled
 from sharegate.settings import Limits
-from sharegate.web import problems
+from sharegate.web import exchange, problems
 from sharegate.web.exchange import ExchangeRoutes
 
 ID = UUID("0199d3a2-7c1e-7b60-9f4e-2a6d1c0b8e57")
@@ -39,6 +39,10 @@ class Walk:
 
     async def receipt(self, arrived, exchange_id, *, cosigned=False):
         return await self.exchange(arrived, receipt=False)
+
+    def catalogue(self, arrived):
+        self.arrived.append(arrived)
+        return self.gives
 
 
 @pytest.fixture
@@ -175,3 +179,25 @@ async def test_what_is_signed_arrives_as_it_was_sent(client, walk):
     assert (arrived.method, arrived.path, arrived.query) == ("POST", EXCHANGE, "receipt=inline")
     assert arrived.headers == {"signature": "a", "signature-input": "b"}
     assert arrived.body == b'{"a": 1}'
+
+
+async def test_a_catalogue_is_written_once_and_another_is_another(client, walk, monkeypatch):
+    written = []
+
+    def encode(document):
+        written.append(document)
+        return json.dumps(document).encode()
+
+    monkeypatch.setattr(exchange, "_encode", encode)
+    walk.gives = {"resources": []}
+    tags = set()
+    for _ in range(3):
+        answer = await client.get("/v1/catalogue")
+        tags.add(answer.headers["ETag"])
+        assert await answer.json() == walk.gives
+    unchanged = await client.get("/v1/catalogue", headers={"If-None-Match": tags.copy().pop()})
+    assert (unchanged.status, len(tags), len(written)) == (304, 1, 1)
+    for n in range(100):
+        walk.gives = {"resources": [n]}
+        answer = await client.get("/v1/catalogue")
+        assert await answer.json() == walk.gives
