@@ -281,7 +281,13 @@ async def audit_log_logins(settings: AuditLogSettings) -> AsyncIterator[tuple[st
     from sharegate.embedded import EmbeddedPostgres  # noqa: PLC0415
 
     async with EmbeddedPostgres(settings.state / "postgres") as server:
-        yield await provision(server.dsn, settings.origin)
+        logins = await provision(server.dsn, settings.origin)
+        keeping = asyncio.create_task(server.keep_running())
+        try:
+            yield logins
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
 
 
 @asynccontextmanager

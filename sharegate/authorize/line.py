@@ -45,8 +45,10 @@ class Line:
                         self._dsn, server_settings=self._session
                     )
                 rows: list[Any] = await self._connection.fetch(statement, *values)
-            except BaseException:
+            except BaseException as error:
                 self.drop()
+                if isinstance(error, Exception) and not isinstance(error, BROKEN):
+                    raise OSError(f"the driver: {type(error).__name__}") from error
                 raise
             return rows
 

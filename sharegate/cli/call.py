@@ -190,9 +190,10 @@ def keep(caller: CallerSettings, reply: Reply) -> tuple[Path, Path]:
         Where the answer and the receipt are.
     """
     assert reply.receipt is not None
-    caller.store.mkdir(parents=True, exist_ok=True)
+    caller.store.mkdir(mode=0o700, parents=True, exist_ok=True)
     answer = caller.store / f"{reply.exchange_id}.json"
     receipt = caller.store / f"{reply.exchange_id}.tlog-proof"
+    answer.touch(mode=0o600)  # people's data
     answer.write_bytes(reply.body)
     receipt.write_bytes(reply.receipt)
     (caller.store / LOG_KEY_FILE).write_text(caller.log_key + "\n", encoding="utf-8")

@@ -22,6 +22,7 @@ are killed with their event loop, which a database must outlive.
 """
 
 from sharegate.embedded.binaries import Binaries, find_binaries
+from sharegate.embedded.cluster import cluster_version
 from sharegate.embedded.server import EmbeddedPostgres
 
-__all__ = ["Binaries", "EmbeddedPostgres", "find_binaries"]
+__all__ = ["Binaries", "EmbeddedPostgres", "cluster_version", "find_binaries"]

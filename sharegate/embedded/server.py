@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Literal, Self
@@ -106,6 +107,18 @@ class EmbeddedPostgres:
         """
         await asyncio.to_thread(self._stop, how)
 
+    async def keep_running(self, seconds: float = 1.0) -> None:
+        """Start it again whenever it has ended: killed, or stopped by its owner under a guest.
+
+        Args:
+            seconds: Between two looks. Ends only when cancelled.
+        """
+        while True:
+            await asyncio.sleep(seconds)
+            with suppress(PostgresUnavailable):  # as a full disk: it is tried again
+                if not self.running:
+                    await self.start()
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -126,7 +139,10 @@ class EmbeddedPostgres:
         It contains the password: never print it where others read.
         """
         if user is None:
-            user, password = SUPERUSER, (self.directory / "password").read_text().strip()
+            try:
+                user, password = SUPERUSER, (self.directory / "password").read_text().strip()
+            except OSError as error:
+                raise PostgresUnavailable(f"its superuser's password: {error}") from error
         secret = "" if password is None else f":{quote(password, safe='')}"
         name = quote(database, safe="")
         return f"postgresql://{quote(user, safe='')}{secret}@{HOST}:{self.port}/{name}"

@@ -151,9 +151,9 @@ class Checkout:
     async def _open(self) -> None:
         try:
             link = await self._connect()
-        except SourceUnavailable as failed:
+        except Exception as error:  # noqa: BLE001  a driver's slip too: else its place were lost
             self._opening -= 1
-            self._failure = failed.trouble
+            self._failure = getattr(error, "trouble", Trouble.DOWN)
             now = asyncio.get_running_loop().time()
             self._resting_until = now + BACK_OFF_SECONDS
             self._serve(now)

@@ -110,6 +110,8 @@ async def provision(
     connection = await asyncpg.connect(dsn(database))
     try:
         await migrate(connection, origin)
+        # What runs with the owner's rights must not meet types that a login made.
+        await connection.execute(f"revoke temporary on database {database} from public")
         for role, login, password in _logins(dsn()):
             if not await connection.fetchval("select 1 from pg_roles where rolname = $1", login):
                 await connection.execute(f"create role {login} login in role {role}")

@@ -6,6 +6,7 @@ connections are dropped, and the watch tries again until it is.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
@@ -26,7 +27,7 @@ _KEEP: Final = "select sharegate.keep_checkpoint($1, $2, $3, $4, $5, $6, $7)"
 _KEEP_COSIGNED: Final = "select sharegate.keep_cosigned($1, $2)"
 _TAKE: Final = "select fence, before, lent from sharegate.take_signing($1, $2)"
 _RENEW: Final = "select sharegate.renew_signing($1, $2)"
-_FORGET: Final = "select sharegate.forget_replays($1)"
+_FORGET: Final = "select sharegate.forget_replays($1, $2)"
 _MOST: Final = 512
 _WATCH_SECONDS: Final = 0.25
 _ANSWER_SECONDS: Final = 1.0
@@ -45,6 +46,7 @@ _WHY = {
     "read-only": Unavailable.READ_ONLY,
     "not-durable": Unavailable.NOT_DURABLE,
 }
+_SAID = {"set-back": "the database's clock is behind the moment from which it remembers requests"}
 
 
 class PostgresAuditLog:
@@ -181,7 +183,7 @@ class PostgresAuditLog:
                 self.announce,
                 timeout=self._seconds,
             )
-        except Broken as error:
+        except Exception as error:
             raise self._declare(error) from error
         if self._noticed:
             # With a dead synchronous standby a cancelled COMMIT "succeeds" with a warning.
@@ -233,14 +235,14 @@ class PostgresAuditLog:
                 said = await self._watcher.fetchval(_USABLE)
                 if said == "usable" and self._appender is None:
                     self._appender = await self._connect()
-        except Broken as error:
-            self._declare(error)
-            return
         except AuditLogUnavailable as unusable:
             self._drop(unusable.reason, str(unusable))
             return
+        except Exception as error:  # noqa: BLE001  a driver's slip too must not end the watch
+            self._declare(error)
+            return
         if said != "usable":
-            self._drop(_WHY.get(said, Unavailable.DOWN), f"the database is {said}")
+            self._drop(_WHY.get(said, Unavailable.DOWN), _SAID.get(said, f"the database is {said}"))
         elif self._unusable is not None:
             self._unusable = None
             self._observe(AuditLogState(usable=True, detail="entries can be recorded"))
@@ -277,10 +279,11 @@ class PostgresAuditLog:
         try:
             async with self._side:
                 if self._watcher is not None:
+                    now = time.time_ns() // 1_000_000
                     await self._watcher.execute(
-                        _FORGET, _REMEMBER_MILLISECONDS, timeout=_ANSWER_SECONDS
+                        _FORGET, _REMEMBER_MILLISECONDS, now, timeout=_ANSWER_SECONDS
                     )
-        except Broken as error:
+        except Exception as error:  # noqa: BLE001  as in `_look`
             self._declare(error)
 
     def _notice(self, _connection: object, _message: object) -> None:

@@ -30,6 +30,7 @@ from sharegate.record.patience import Patience
 from sharegate.record.suite import AES, Suite
 
 _SALTS = 6 * SALT_BYTES
+_OWN_CLOCK = "the audit log refused its own clock"
 _NOW = 0  # "signed now, by the audit log's own clock"
 
 
@@ -138,6 +139,8 @@ class Recorder:
         try:
             with self._patience():
                 fate = await self._audit_log.append(draft)
+                if isinstance(fate, Stale):
+                    raise AuditLogUnavailable(Unavailable.DOWN, _OWN_CLOCK)
                 return await self._covered(fate, draft) if isinstance(fate, Appended) else None
         except TimeoutError as error:
             raise AuditLogUnavailable(
@@ -191,7 +194,7 @@ class Recorder:
         draft, _ = self._draft(refused, again, _NOW)
         fate = await self._audit_log.append(draft)
         if isinstance(fate, Stale):
-            raise AuditLogUnavailable(Unavailable.DOWN, "the audit log refused its own clock")
+            raise AuditLogUnavailable(Unavailable.DOWN, _OWN_CLOCK)
         if isinstance(fate, Appended):
             covered = await self._covered(fate, draft)
         else:

@@ -396,6 +396,30 @@ async def test_a_lost_connection_is_refused_and_made_again(log_database):
     assert sum(each.entries for each in seen if isinstance(each, Committed)) == 2
 
 
+async def test_a_drivers_slip_does_not_end_the_watch(log_database, monkeypatch):
+    async with log_database.gateway() as audit_log:
+        connect = asyncpg.connect
+
+        async def trips(*_, **__):
+            raise AttributeError("server_version")
+
+        monkeypatch.setattr(asyncpg, "connect", trips)
+        audit_log._watcher.terminate()
+        await until(lambda: answered(audit_log, usable=False))
+        await asyncio.sleep(0.6)
+        monkeypatch.setattr(asyncpg, "connect", connect)
+        await until_usable(audit_log)
+        assert isinstance(await audit_log.append(draft()), Appended)
+
+
+async def answered(audit_log, *, usable):
+    try:
+        audit_log.require_usable()
+    except AuditLogUnavailable:
+        return not usable
+    return usable
+
+
 async def test_without_a_database_it_starts_and_says_so(log_database):
     nowhere = "postgresql://nobody@127.0.0.1:1/nowhere"
     reader = PostgresReader(nowhere)
@@ -421,6 +445,77 @@ async def test_the_moment_from_which_replays_are_remembered_never_goes_back(log_
     await log_database.ask("update sharegate.head set remembers_from = $1", late * 2)
     await ask(log_database.append, "select sharegate.forget_replays(0)")
     assert await remembers_from() == late * 2
+
+
+async def test_one_clock_that_is_ahead_ends_no_log(log_database):
+    async def remembers_from():
+        return (await log_database.ask("select remembers_from from sharegate.head"))[0][0]
+
+    now = (await log_database.ask("select (extract(epoch from now()) * 1000)::bigint"))[0][0]
+    # The database's is ahead of the gateway's, or behind it; and somebody makes one up.
+    day = 24 * 60 * 60 * 1000
+    await ask(log_database.append, "select sharegate.forget_replays(600000, $1)", now - day)
+    assert await remembers_from() == now - day - 600_000
+    for age, clock in ((600_000, now + day), (-day, None), (-day, now + day)):
+        await ask(log_database.append, "select sharegate.forget_replays($1, $2)", age, clock)
+        assert await remembers_from() <= now + 10_000
+    async with log_database.gateway() as audit_log:
+        assert isinstance(await audit_log.append(draft()), Appended)
+
+
+async def test_a_log_that_would_refuse_all_that_is_signed_now_says_so(log_database):
+    await log_database.ask("update sharegate.head set remembers_from = $1", 2**52)
+    (row,) = await ask(log_database.append, "select sharegate.usable()")
+    assert row[0] == "set-back"
+    reader = PostgresReader(log_database.read)
+    audit_log = PostgresAuditLog(log_database.append, reader, lambda _: None, seconds=1)
+    await audit_log.start()
+    assert await refusal(audit_log) is Unavailable.DOWN
+    await audit_log.stop()
+    await reader.close()
+
+
+OWN_TYPES = """
+create function pg_temp.evil(anyelement) returns boolean language plpgsql as $$
+begin
+    raise notice 'ran as %', current_user;
+    return true;
+end $$;
+create domain pg_temp.bytea as pg_catalog.bytea check (pg_temp.evil(value));
+create domain pg_temp.jsonb as pg_catalog.jsonb check (pg_temp.evil(value));
+create domain pg_temp.text as pg_catalog.text check (pg_temp.evil(value));
+create domain pg_temp.int8 as pg_catalog.int8 check (pg_temp.evil(value));
+"""
+
+
+async def test_nobody_has_the_owner_run_what_he_made(log_database):
+    """PostgreSQL looks for types in the temporary schema first, unless it is named and last."""
+    async with log_database.gateway() as audit_log:
+        await audit_log.append(draft())
+    logins = await log_database.ask(
+        "select rolname::text as name from pg_roles where rolname like 'sharegate%login'"
+    )
+    for row in logins:
+        await log_database.ask(
+            f"do $$ begin execute format('grant temporary on database %I to {row['name']}', "
+            "current_database()); end $$"
+        )
+    nothing = ", ".join(["'{}'"] * 7)
+    calls = (
+        (log_database.append, f"select * from sharegate.append({nothing}, false)"),
+        (log_database.append, "select sharegate.usable()"),
+        (log_database.append, "select sharegate.take_signing('0123456789abcdef', 1)"),
+        (log_database.read, "select * from sharegate.vanished(0, 10)"),
+    )
+    for dsn, call in calls:
+        ran = []
+        writes = {"default_transaction_read_only": "off"}
+        connection = await asyncpg.connect(dsn, server_settings=writes)
+        connection.add_log_listener(lambda _, message, ran=ran: ran.append(str(message)))
+        await connection.execute(OWN_TYPES)
+        await connection.execute(call)
+        await connection.close()
+        assert ran == [], call
 
 
 async def test_only_keys_of_before_that_moment_are_forgotten(log_database):

@@ -1,6 +1,7 @@
 """The embedded PostgreSQL keeps what it promises, as root and as anybody else."""
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -398,6 +399,39 @@ async def test_a_second_starter_is_a_guest(server: EmbeddedPostgres) -> None:
     with pytest.raises(PostgresUnavailable, match=f"already runs on port {server.port}"):
         await EmbeddedPostgres(server.directory, port=server.port + 1).start()
     assert server.running
+
+
+async def until_it_answers(server: EmbeddedPostgres) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, PostgresUnavailable):
+                assert await ask(server.dsn(), "SELECT 1") == 1
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_server_that_is_kept_running_comes_back(server: EmbeddedPostgres) -> None:
+    """Killed; and for a guest, stopped by its owner, as by a command that ends."""
+    guest = EmbeddedPostgres(server.directory)
+    await guest.start()
+    try:
+        for ends in (lambda: os.kill(server.pid, signal.SIGKILL), None):
+            kept = asyncio.create_task((server if ends else guest).keep_running(0.02))
+            pid, port = server.pid, server.port
+            if ends is None:
+                await server.stop()
+            else:
+                ends()
+            async with asyncio.timeout(60):
+                while not guest.running or guest.pid == pid:
+                    await asyncio.sleep(0.02)
+            await until_it_answers(guest)
+            assert guest.port == port
+            kept.cancel()
+            await asyncio.wait([kept])
+        assert guest.owned
+    finally:
+        await guest.stop()
 
 
 async def test_two_first_starts_at_once_make_one_server(place: Path) -> None:

@@ -19,7 +19,7 @@ from sharegate.cli.doctor.finding import (
     wrong,
 )
 from sharegate.cli.doctor.stored_log import check_memory_alone, check_stored_log
-from sharegate.embedded import EmbeddedPostgres, find_binaries
+from sharegate.embedded import EmbeddedPostgres, cluster_version, find_binaries
 from sharegate.errors import PostgresUnavailable
 from sharegate.record.migrate import migrations, provisioned
 from sharegate.settings import AuditLogSettings
@@ -34,6 +34,7 @@ _MIGRATE: Final = "run sharegate migrate as its owner"
 _UNUSABLE: Final = {
     "read-only": "the database or this login is read-only; is it a standby?",
     "not-durable": "a commit now would not survive a power cut; see durability",
+    "set-back": "it remembers requests only from a moment after its own clock's; see the clocks",
     "no-log": f"there is no log in this database; {_MIGRATE}",
 }
 _POWERS: Final = """
@@ -81,7 +82,7 @@ async def check_audit_database(
     found: list[Finding] = []
     dsns = settings.append_dsn, settings.read_dsn
     if settings.append_dsn is None:
-        found += _embedded_binaries()
+        found += _embedded_binaries(settings.state / "postgres" / "data")
         dsns = _embedded_logins(settings.state / "postgres")
     append_dsn, read_dsn = dsns
     if append_dsn is None or read_dsn is None:
@@ -98,9 +99,9 @@ async def check_audit_database(
     return found + await check_stored_log(settings, key, read_dsn)
 
 
-def _embedded_binaries() -> list[Finding]:
+def _embedded_binaries(data: Path) -> list[Finding]:
     try:
-        binaries = find_binaries()
+        binaries = find_binaries(cluster_version(data))
     except PostgresUnavailable as error:
         return [wrong("embedded PostgreSQL", str(error))]
     return [ok("embedded PostgreSQL", f"version {binaries.version} in {binaries.bin}")]

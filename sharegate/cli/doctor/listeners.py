@@ -5,6 +5,7 @@ import http.client
 import ipaddress
 import re
 import socket
+import ssl
 import urllib.request
 from typing import Final
 
@@ -46,21 +47,30 @@ def _address(what: str, address: str, path: str, begins: bytes) -> Finding:
     except socket.gaierror:
         return wrong(what, f"{address}: the host is not known here; use one of this machine's")
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and _says(address, path).startswith(begins):
+        if error.errno == errno.EADDRINUSE and _says(address, path, begins):
             return ok(what, f"{address}: a gateway of this configuration answers there")
         why = _CANNOT_LISTEN.get(error.errno or 0, error.strerror or "cannot be listened on")
         return wrong(what, f"{address} {why}")
     return ok(what, f"{address} is free")
 
 
-def _says(address: str, path: str) -> bytes:
-    """What answers there, from its beginning; nothing if it is not HTTP or not 200."""
-    try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=_SECONDS) as answer:
-            said: bytes = answer.read(_MOST_BYTES)
-            return said
-    except (OSError, ValueError, http.client.HTTPException):
-        return b""
+def _says(address: str, path: str, begins: bytes) -> bool:
+    """Whether that is what answers there, with TLS or without; with any certificate."""
+    anyone = ssl.create_default_context()
+    anyone.check_hostname = False
+    anyone.verify_mode = ssl.CERT_NONE
+    for scheme in ("http", "https"):
+        url = f"{scheme}://{address}{path}"
+        try:
+            with urllib.request.urlopen(  # noqa: S310  an address of this machine
+                url, timeout=_SECONDS, context=anyone
+            ) as answer:
+                said: bytes = answer.read(_MOST_BYTES)
+        except (OSError, ValueError, http.client.HTTPException):
+            continue
+        if said.startswith(begins):
+            return True
+    return False
 
 
 def _authority(authority: str, exchange: str) -> Finding:

@@ -84,6 +84,10 @@ create table sharegate.subtree (
     primary key (level, n)
 );
 
+-- Every function that runs with the owner's rights finds types and functions in pg_catalog first, and
+-- last in pg_temp, which is otherwise searched before all else for types: whoever may make
+-- temporary objects could have the owner run his.
+
 -- Prevents accidents. A superuser walks past it; that is what signatures and witnesses are for.
 -- What may change is two things: what opens and finds a detail goes, and nothing comes in its
 -- place; and an entry goes that stands in an archive.
@@ -132,7 +136,7 @@ create function sharegate.append(
     cores bytea[], seals bytea[], wraps bytea[], blinds bytea[], announce boolean,
     out fates text[], out seqs bigint[]
 )
-language plpgsql security definer set search_path = '' set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     end_seq    bigint;
     first_seq  bigint;
@@ -200,19 +204,22 @@ begin
 end
 $$;
 
--- Forget replay keys of requests signed longer ago than so many milliseconds by the database's
--- clock, and refuse such requests from then on. The moment never goes back, so a clock that does
--- cannot bring a dead request to life.
-create function sharegate.forget_replays(milliseconds bigint) returns void
-language sql security definer set search_path = '' as $$
+-- Forget replay keys of requests signed longer ago than so many milliseconds, and refuse such
+-- requests from then on. The moment never goes back, so a clock that does cannot bring a dead
+-- request to life; for that a clock that is ahead would end the log for as long as it was, so two
+-- have to agree: the database's and, in milliseconds of Unix time, the one who asks.
+create function sharegate.forget_replays(milliseconds bigint, clock bigint default null)
+returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     update sharegate.head set remembers_from = greatest(
-        remembers_from, (extract(epoch from now()) * 1000)::bigint - milliseconds);
+        remembers_from,
+        least((extract(epoch from now()) * 1000)::bigint, clock) - greatest(milliseconds, 0));
     delete from sharegate.replay r using sharegate.head h where r.signed_at < h.remembers_from;
 $$;
 
 -- Whether an entry could be appended now: 'usable', or the reason why not.
 create function sharegate.usable() returns text
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select case
         when pg_is_in_recovery() or current_setting('transaction_read_only') = 'on' then 'read-only'
         when not exists (select from sharegate.head) then 'no-log'
@@ -221,6 +228,8 @@ language sql stable security definer set search_path = '' as $$
                          on n.oid = c.relnamespace
                       where n.nspname = 'sharegate' and c.relkind = 'r' and c.relpersistence <> 'p')
             then 'not-durable'   -- someone made a table unlogged
+        when (select remembers_from from sharegate.head) > extract(epoch from now()) * 1000
+            then 'set-back'   -- whatever is signed now would be refused as forgotten
         else 'usable'
     end
 $$;
@@ -273,7 +282,7 @@ create function sharegate.note_referral(
     exchange uuid, at bigint, provider text, consumer text, resource text, purpose text,
     question text
 ) returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     insert into sharegate.referral (exchange_id, seq, at, provider, consumer, resource, purpose,
                                     question)
     select exchange, min(e.seq), at, provider, consumer, resource, purpose, question
@@ -286,7 +295,7 @@ returns table (
     exchange_id uuid, seq bigint, at bigint, consumer text, resource text, purpose text,
     question text, leaf bytea, sealed bytea, wrapped bytea, ruling uuid, used boolean
 )
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select r.exchange_id, r.seq, r.at, r.consumer, r.resource, r.purpose, r.question,
            e.leaf, e.sealed, e.wrapped, u.id, u.used_by is not null
       from sharegate.referral r
@@ -304,7 +313,7 @@ create function sharegate.propose_ruling(
     this uuid, of_referral uuid, provider text, consumer text, resource text, purpose text,
     question text, until bigint, content bytea, out fate text, out kept bytea
 )
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform from sharegate.referral r
       where (r.exchange_id, r.provider, r.consumer, r.resource, r.purpose, r.question)
@@ -325,7 +334,7 @@ end
 $$;
 
 create function sharegate.enact_ruling(this uuid) returns boolean
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     with mine as (update sharegate.ruling set recorded = true where id = this returning 1)
     select exists (select from mine);
 $$;
@@ -334,7 +343,7 @@ $$;
 -- opening.
 create function sharegate.cited(name uuid)
 returns table (kind text, id uuid, sealed bytea, used boolean)
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select 'ruling', u.id, u.sealed, u.used_by is not null from sharegate.ruling u
      where (u.id = name or u.referral = name) and u.recorded
     union all
@@ -344,7 +353,7 @@ $$;
 
 -- Use a ruling for one exchange; whoever comes second is told no, in whichever process.
 create function sharegate.use_ruling(this uuid, exchange uuid) returns boolean
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     with mine as (
         update sharegate.ruling set used_by = exchange
          where id = this and recorded and used_by is null returning 1
@@ -354,14 +363,14 @@ $$;
 
 -- Give a ruling back that an exchange took, of which an entry says that it was not answered.
 create function sharegate.return_ruling(exchange uuid) returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     update sharegate.ruling set used_by = null where used_by = exchange;
 $$;
 
 create function sharegate.propose_opening(
     opening uuid, until bigint, due bigint, content bytea, out fate text, out kept bytea
 )
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     insert into sharegate.break_glass (id, expires, review_due, sealed)
     values (opening, until, due, content) on conflict do nothing;
     select case when b.recorded then 'recorded' else 'proposed' end, b.sealed
@@ -369,19 +378,19 @@ language sql security definer set search_path = '' as $$
 $$;
 
 create function sharegate.enact_opening(opening uuid) returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     update sharegate.break_glass set recorded = true where id = opening;
 $$;
 
 create function sharegate.openings()
 returns table (id uuid, expires bigint, review_due bigint, reviewed boolean, sealed bytea)
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select b.id, b.expires, b.review_due, b.reviewed, b.sealed
       from sharegate.break_glass b where b.recorded order by b.expires desc limit 1000;
 $$;
 
 create function sharegate.review_opening(opening uuid) returns boolean
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     with mine as (
         update sharegate.break_glass set reviewed = true
          where id = opening and recorded returning 1
@@ -390,7 +399,7 @@ language sql security definer set search_path = '' as $$
 $$;
 
 create function sharegate.overdue_reviews(now_ms bigint) returns bigint
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select count(*) from sharegate.break_glass b
      where b.recorded and not b.reviewed and b.review_due <= now_ms;
 $$;
@@ -426,7 +435,7 @@ create table sharegate.quota_hold (
 create function sharegate.reserve_quota(
     exchange uuid, signed bigint, counted bytea[], mosts bigint[], untils bigint[]
 ) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     full_at int;
 begin
@@ -452,7 +461,7 @@ $$;
 -- What came of exchanges: those answered stay counted, those returned do not. Each exchange is
 -- settled once, by whoever comes first.
 create function sharegate.settle_quota(answered uuid[], returned uuid[]) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     back bytea[];
 begin
@@ -472,7 +481,7 @@ $$;
 -- append function refuses them. So whatever entry there is of them is there now, and it says what
 -- came of them. Forget counts, a day after their period.
 create function sharegate.sweep_quota() returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     oldest   bigint;
     answered uuid[];
@@ -587,7 +596,7 @@ $$;
 
 -- Whether a detail may be erased: 'erasable', or 'unknown', 'erased', 'held' or 'retained'.
 create function sharegate.erasable(target bigint) returns text
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select coalesce(min(case
         when e.wrapped is null then 'erased'
         when exists (select from sharegate.legal_hold h where h.seq = target) then 'held'
@@ -602,7 +611,7 @@ $$;
 -- Erase a detail: what opens it and what finds it. The leaf, and so every proof, stays; so does the
 -- ciphertext, which nobody can read any more. An entry must have said so before.
 create function sharegate.erase(target bigint, told bigint) returns text
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     state text;
 begin
@@ -624,7 +633,7 @@ $$;
 
 -- Hold a detail, or let it go; an entry must have said so before.
 create function sharegate.hold(target bigint, told bigint, held boolean) returns text
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform from sharegate.entry e where e.seq = target for update;
     if not found then
@@ -643,7 +652,7 @@ $$;
 -- Details that are gone although no entry says that they would be: whoever took them away went past
 -- the functions here.
 create function sharegate.vanished(first bigint, after bigint) returns setof bigint
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select e.seq from sharegate.entry e
      where e.seq >= first and e.seq < after and e.wrapped is null
        and not exists (select from sharegate.erasure g
@@ -654,7 +663,7 @@ $$;
 -- Whether everything before an entry may leave for an archive: 'archivable', or 'unknown', 'archived',
 -- 'held', 'retained', or 'unproven' where a later proof would need what is to go.
 create function sharegate.archivable(target bigint) returns text
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select case
         when target % 256 <> 0 or target > h.size
              or not exists (select from sharegate.checkpoint c where c.size >= target) then 'unknown'
@@ -676,7 +685,7 @@ $$;
 create function sharegate.archive(
     target bigint, told bigint, last bytea, frontier bytea, erased bigint
 ) returns text
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     state text;
 begin
@@ -705,7 +714,7 @@ $$;
 
 -- Remove so many of the entries that stand in an archive, and what finds them; 0 once all are gone.
 create function sharegate.detach(most int) returns int
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     seqs bigint[];
 begin
@@ -759,7 +768,7 @@ create table sharegate.cosigned (
 create function sharegate.take_signing(
     candidate bytea, milliseconds int, out fence bigint, out before bytea, out lent timestamptz
 )
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     select s.holder, s.until into before, lent from sharegate.signing s for update;
     if lent <= clock_timestamp() or before = candidate then
@@ -774,7 +783,7 @@ $$;
 -- Have it for so many milliseconds from now; nobody else took it if this says true. With 0 it is
 -- given back.
 create function sharegate.renew_signing(mine bigint, milliseconds int) returns boolean
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     update sharegate.signing s
        set until = clock_timestamp() + milliseconds * interval '1 millisecond'
      where s.fence = mine
@@ -784,7 +793,7 @@ $$;
 -- Raises SG003 where the right to sign is not the one of this number any more; until the caller's
 -- transaction ends nobody takes it.
 create function sharegate.require_signing(mine bigint) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     perform from sharegate.signing s where s.fence = mine for share;
     if not found then
@@ -798,7 +807,7 @@ create function sharegate.keep_checkpoint(
     mine bigint, at_size bigint, signed_note bytea, levels smallint[], ns bigint[],
     hashes bytea[], announce boolean
 ) returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     select sharegate.require_signing(mine);
     insert into sharegate.subtree (level, n, hash)
     select * from unnest(levels, ns, hashes) on conflict do nothing;
@@ -810,7 +819,7 @@ $$;
 
 -- Keep a checkpoint that a quorum of witnesses has cosigned.
 create function sharegate.keep_cosigned(mine bigint, cosigned_note bytea) returns void
-language sql security definer set search_path = '' as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
     select sharegate.require_signing(mine);
     insert into sharegate.cosigned (note) values (cosigned_note)
     on conflict (one) do update set note = excluded.note;

@@ -36,11 +36,13 @@ class Opener:
     def __init__(self):
         self.opened = []
         self.attempts = 0
-        self.trouble = None
+        self.trouble = self.slip = None
 
     async def __call__(self):
         self.attempts += 1
         await asyncio.sleep(0)
+        if self.slip is not None:
+            raise self.slip
         if self.trouble is not None:
             raise SourceUnavailable(self.trouble)
         self.opened.append(Link(Wire()))
@@ -79,6 +81,19 @@ async def test_first_come_first_served_and_bounded():
     await asyncio.gather(*(borrow(number) for number in range(50)))
     assert served == list(range(50))
     assert opener.attempts == 2
+
+
+async def test_a_drivers_slip_while_connecting_loses_no_place():
+    opener = Opener()
+    checkout = Checkout(opener, 2)
+    for slip in (AttributeError("server_version"), IndexError(), LookupError()) * 3:
+        opener.slip = slip
+        checkout._resting_until = 0.0
+        with pytest.raises(SourceUnavailable) as told:
+            await checkout.take(deadline())
+        assert told.value.trouble is Trouble.DOWN
+    opener.slip, checkout._resting_until = None, 0.0
+    assert [await checkout.take(deadline()) for _ in range(2)] == opener.opened
 
 
 async def test_who_waits_too_long_is_told_and_skipped():

@@ -37,6 +37,16 @@ def test_what_is_said_instead(error, kind, trouble):
     assert CANARY not in repr(said)
 
 
+@pytest.mark.parametrize("error", [
+    OverflowError(CANARY), ValueError(CANARY), AttributeError(CANARY), IndexError(CANARY),
+])  # fmt: skip
+def test_what_the_driver_trips_over_is_the_sources_doing(error):
+    said = _failure(error, waited_only=False)
+    odd = isinstance(error, OverflowError | ValueError)
+    assert said.trouble is (Trouble.UNREPRESENTABLE if odd else Trouble.DOWN)
+    assert CANARY not in repr(said)
+
+
 def test_waiting_in_vain_is_busy():
     assert _failure(TimeoutError(), waited_only=True).trouble is Trouble.BUSY
 

@@ -1,5 +1,6 @@
 """Administrative acts: entries like any other, sealed, covered, and written once."""
 
+import asyncio
 from uuid import UUID
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from sharegate.audit.chain import parse_leaf
 from sharegate.errors import AuditLogUnavailable, Unavailable
 from sharegate.model.act import Act, ActKind
+from sharegate.record.audit_log import Stale
 from sharegate.record.detail import unseal
 from sharegate.record.entry import read_core, unb64
 from sharegate.record.suite import AES
@@ -24,6 +26,13 @@ ACT = Act(
     provider="housing",
     once=bytes(range(32)),
 )
+
+
+async def test_an_act_that_was_refused_as_stale_is_not_taken_for_one_that_is_written():
+    audit_log = MemoryAuditLog(Kept())
+    audit_log.append = lambda _draft: asyncio.sleep(0, Stale())
+    with pytest.raises(AuditLogUnavailable, match="its own clock"):
+        await recorder(audit_log).record_act(ACT, ID)
 
 
 async def test_an_act_is_an_entry_and_its_detail_is_sealed():
