@@ -6,7 +6,7 @@ grant says is shown only where it is for this caller: purposes and fields he may
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sharegate.authorize.roles import Classes, Posts
@@ -16,7 +16,7 @@ from sharegate.model.grant import ANY, Effect, Grant
 from sharegate.model.party import Caller
 
 Json = dict[str, object]
-_MOST_TOLD: Final = 64
+_MOST_KEPT: Final = 20_000
 _SHARED: Final = frozenset({SharingClass.UNCONDITIONAL, SharingClass.CONDITIONAL})
 
 
@@ -42,6 +42,7 @@ class Listing:
             | {each.valid_until for each in rule_set.grants}
         )
         self._told: dict[tuple[str, str, int], Json] = {}
+        self._kept = 0  # grants and resources in all that was told
 
     def __call__(self, caller: Caller, at: int) -> Json:
         """What the providers list, as the JSON document that `GET /v1/catalogue` answers with.
@@ -54,15 +55,19 @@ class Listing:
         asker = caller.consumer, self._posts.officer(caller.posts), turn
         told = self._told.get(asker)
         if told is None:
-            if len(self._told) >= _MOST_TOLD:
+            grants = list(self._of(caller, at))
+            size = len(grants) + len(self._rule_set.catalogue.resources)
+            self._kept += size
+            if self._kept > _MOST_KEPT:
                 self._told.clear()
-            self._told[asker] = told = self._document(caller, at)
+                self._kept = size
+            self._told[asker] = told = self._document(grants)
         return told
 
-    def _document(self, caller: Caller, at: int) -> Json:
+    def _document(self, own_grants: Iterable[Grant]) -> Json:
         rule_set = self._rule_set
         grants: dict[tuple[str, str], list[Grant]] = {}
-        for grant in self._of(caller, at):
+        for grant in own_grants:
             grants.setdefault((grant.provider, grant.resource), []).append(grant)
         shown = []
         for key, resource in sorted(rule_set.catalogue.resources.items()):

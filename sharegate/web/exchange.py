@@ -142,9 +142,9 @@ class ExchangeRoutes:
         """Write a catalogue and its tag, once for as long as it is the same one."""
         found = self._catalogues.get(id(document))
         if found is None:
-            if len(self._catalogues) >= _MOST_CATALOGUES:
-                self._catalogues.clear()
             body = _encode(document)
+            if sum(len(each[1]) for each in self._catalogues.values()) + len(body) > _MOST_BYTES:
+                self._catalogues.clear()
             found = document, body, ETag(sha256(body).hexdigest()[:32])
             self._catalogues[id(document)] = found
         return found[1:]
@@ -184,7 +184,7 @@ class ExchangeRoutes:
 
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
-_MOST_CATALOGUES: Final = 64
+_MOST_BYTES: Final = 8 * 1024 * 1024
 _PRIVATE: Final = {"Cache-Control": "private, no-cache"}
 
 

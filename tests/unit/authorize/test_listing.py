@@ -1,5 +1,6 @@
 """What an officer may learn of the catalogue, and nothing that is only for others."""
 
+from sharegate.authorize import listing as listing_module
 from sharegate.authorize.authorize import Authorize
 from sharegate.authorize.ruleset import load_rule_set
 from tests.unit.authorize.policy_folder import (
@@ -132,6 +133,18 @@ def test_what_was_told_is_told_again_until_a_grant_begins_or_ends(tmp_path):
     assert listing(identified(body(), at=begins - 1)) is not first
     assert listing(identified(body(), "gamma", at=begins)) is not first
     assert listing(identified(body(), at=begins, posts=("clerk",))) is not None
+
+
+def test_what_is_kept_of_the_catalogue_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(listing_module, "_MOST_KEPT", 30)
+    authorize = Authorize(load_rule_set(write(tmp_path, None, grant(), grant("b")), DEPARTMENTS))
+    first = authorize.catalogue(identified(body()))
+    assert authorize.catalogue(identified(body())) is first
+    for at in range(1_780_000_000_000, 1_880_000_000_000, 10**9):
+        authorize.catalogue(identified(body(), at=at))
+        authorize.catalogue(identified(body(), "gamma", at=at))
+    assert len(authorize._listing._told) * len(authorize.rule_set.catalogue.resources) <= 30
+    assert authorize.catalogue(identified(body())) == first
 
 
 def test_a_resource_for_some_is_seen_by_those_with_a_grant_alone(tmp_path):
