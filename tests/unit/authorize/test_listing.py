@@ -4,6 +4,7 @@ from sharegate.authorize import listing as listing_module
 from sharegate.authorize.authorize import Authorize
 from sharegate.authorize.ruleset import load_rule_set
 from tests.unit.authorize.policy_folder import (
+    AT,
     DEPARTMENTS,
     RESOURCES,
     body,
@@ -137,14 +138,14 @@ def test_what_was_told_is_told_again_until_a_grant_begins_or_ends(tmp_path):
 
 def test_what_is_kept_of_the_catalogue_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(listing_module, "_MOST_KEPT", 30)
-    authorize = Authorize(load_rule_set(write(tmp_path, None, grant(), grant("b")), DEPARTMENTS))
-    first = authorize.catalogue(identified(body()))
-    assert authorize.catalogue(identified(body())) is first
-    for at in range(1_780_000_000_000, 1_880_000_000_000, 10**9):
+    lines = [grant(f"g{n}", since=f"2026-{n:02d}-01", until="2027-06-01") for n in range(1, 13)]
+    authorize = Authorize(load_rule_set(write(tmp_path, None, *lines), DEPARTMENTS))
+    first = authorize.catalogue(identified(body(), at=AT))
+    for at in range(AT, AT + 300 * 86_400_000, 10 * 86_400_000):
         authorize.catalogue(identified(body(), at=at))
         authorize.catalogue(identified(body(), "gamma", at=at))
-    assert len(authorize._listing._told) * len(authorize.rule_set.catalogue.resources) <= 30
-    assert authorize.catalogue(identified(body())) == first
+        assert len(authorize._listing._told) * len(authorize.rule_set.catalogue.resources) <= 30
+    assert authorize.catalogue(identified(body(), at=AT)) == first
 
 
 def test_a_resource_for_some_is_seen_by_those_with_a_grant_alone(tmp_path):
