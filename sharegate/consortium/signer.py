@@ -45,6 +45,8 @@ class AnnouncedLog(Lender, Protocol):
 
     announce: bool
     """Whether other processes are told of what this one appends and keeps."""
+    doubtful: bool
+    """Whether entries may be seen here that no standby has, though one must."""
 
     async def keep_checkpoint(self, fence: int, size: int, note: bytes, subtrees: Subtrees) -> None:
         """Keep a signed checkpoint; raises one of `reader.Broken` if it may not be kept."""
@@ -209,6 +211,8 @@ class Signer:
             began = perf_counter()
             state = self._coverage.state
             tail = await self._reader.tail(state.frontier.size, MOST)
+            if self._audit_log.doubtful:
+                return  # signed, and lost with this host, they would freeze whoever takes over
             if tail.fence != self.lease.fence or not await self.lease.continues():
                 self._step_down()
                 return

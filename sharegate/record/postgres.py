@@ -64,6 +64,8 @@ class PostgresAuditLog:
             seconds: How long one commit may take before the log is declared unusable.
         """
         self.announce = False
+        self.doubtful = False
+        """Whether a commit was warned about and none went well since: no standby may have it."""
         self._dsn = dsn
         self._reader = reader
         self._observe = observe
@@ -187,9 +189,11 @@ class PostgresAuditLog:
             raise self._declare(error) from error
         if self._noticed:
             # With a dead synchronous standby a cancelled COMMIT "succeeds" with a warning.
+            self.doubtful = True
             self._drop(Unavailable.NOT_DURABLE, "the database warned about a commit")
             self.require_usable()
         assert row is not None
+        self.doubtful = False
         self._observe(Committed(len(batch), perf_counter() - began))
         return [_fate(fate, seq) for fate, seq in zip(row["fates"], row["seqs"], strict=True)]
 

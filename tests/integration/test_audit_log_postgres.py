@@ -318,15 +318,24 @@ async def test_a_warning_about_a_commit_means_it_is_not_durable(log_database, da
         "create function public.warn() returns trigger language plpgsql as "
         "$$ begin raise warning 'not replicated'; return new; end $$"
     )
-    await log_database.ask(
+    warns = (
         "create trigger warn before insert on sharegate.replay "
         "for each row execute function public.warn()"
     )
+    await log_database.ask(warns)
     async with log_database.gateway(usable=False) as gateway:
         assert await refusal(gateway) is Unavailable.NOT_DURABLE
         await log_database.ask("drop trigger warn on sharegate.replay")
         await until_usable(gateway)
+        assert not gateway.doubtful  # what was tried was taken back
+        await log_database.ask(warns)
+        assert await refusal(gateway) is Unavailable.NOT_DURABLE
+        assert gateway.doubtful
+        await log_database.ask("drop trigger warn on sharegate.replay")
+        await until_usable(gateway)
+        assert gateway.doubtful
         await gateway.append(draft())
+        assert not gateway.doubtful
 
 
 # --- a database in trouble --------------------------------------------------------------------

@@ -158,6 +158,19 @@ async def test_what_was_appended_while_nobody_signed_is_signed_at_the_start(plac
         assert place.remembered().frontier.size == 700
 
 
+async def test_what_no_standby_may_have_is_not_signed_until_a_commit_goes_well(place):
+    async with place.member() as member:
+        await member.record(b"one")
+        member.audit_log.doubtful = True
+        await place.fill(1)  # as seen here after a commit that was cancelled while it waited
+        member.coverage.wanted.set()
+        await asyncio.sleep(0.6)
+        assert place.remembered().frontier.size == 1
+        await member.record(b"two")
+        assert not member.audit_log.doubtful
+        assert place.remembered().frontier.size == 3
+
+
 async def test_the_state_is_remembered_before_it_is_signed(place, monkeypatch):
     async with place.member() as member:
         await member.record(b"1")
