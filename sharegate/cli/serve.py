@@ -11,6 +11,7 @@ import asyncpg
 import uvloop
 
 from sharegate.app import running
+from sharegate.cli import service
 from sharegate.cli.asking import asking
 from sharegate.cli.doctor.finding import BROKEN, unreachable
 from sharegate.cli.options import Verbs, config_argument
@@ -64,12 +65,15 @@ async def serve(
     stop = signalled()
     lines = LogLines(logging.getLogger("sharegate"))
     async with AsyncExitStack() as stack:
+        tell = await stack.enter_async_context(service.manager())
         if witness is not None:
             await stack.enter_async_context(witnessing(witness, lines))
         gateway = await stack.enter_async_context(running(settings, lines))
         if asks is not None:
             await stack.enter_async_context(asking(asks, gateway, settings.limits, lines))
+        tell(service.READY)
         await stop.wait()
+        tell(service.STOPPING)
         gateway.admin.closed = "draining"
         await asyncio.sleep(settings.limits.drain_seconds)
 

@@ -280,7 +280,7 @@ async def test_a_flipped_hash_in_the_head_freezes_an_idle_signer(running):
 class StoredLog:
     """What the signer needs of a reader, and of what keeps its checkpoints."""
 
-    announce = False
+    announce = doubtful = False
 
     def __init__(self):
         self.stored = []

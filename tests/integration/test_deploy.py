@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -140,3 +141,24 @@ def test_the_readme_of_grafana_names_only_what_is_there():
         assert (grafana / name).exists(), name
     dashboard = json.loads((grafana / "dashboards" / "overview.json").read_text())
     assert dashboard["uid"] == "sharegate-overview"
+
+
+async def test_a_gateway_tells_its_service_manager_that_it_serves_and_lives(
+    site, monkeypatch, tmp_path
+):
+    place = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(place))
+        heard.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(place))
+        monkeypatch.setenv("WATCHDOG_USEC", "300000")
+        gateway = site.gateway()
+        gateway.start()
+        said = [heard.recv(100).decode() for _ in range(3)]
+        while "READY=1" not in said:
+            said.append(heard.recv(100).decode())
+        assert heard.recv(100) == b"WATCHDOG=1"
+        gateway.stop()
+        while "STOPPING=1" not in said:
+            said.append(heard.recv(100).decode())
+    assert set(said) == {"READY=1", "WATCHDOG=1", "STOPPING=1"}
