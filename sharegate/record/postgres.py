@@ -77,9 +77,11 @@ class PostgresAuditLog:
         self._watcher: asyncpg.Connection | None = None
         # Sent with the connection, so that no ALTER ROLE or ALTER SYSTEM overrides them: the only
         # sign of a commit that no standby has is a warning, and an append that was given up here
-        # must not be carried out minutes later.
+        # must not be carried out minutes later; nor may whoever is cut off in the middle of one
+        # hold the log's end against the others.
         self._session = {
             "client_min_messages": "notice",
+            "idle_in_transaction_session_timeout": "5000",
             "statement_timeout": str(round(seconds * 1000)),
         }
         self._side = asyncio.Lock()  # one statement at a time on the watcher

@@ -405,6 +405,13 @@ async def test_a_lost_connection_is_refused_and_made_again(log_database):
     assert sum(each.entries for each in seen if isinstance(each, Committed)) == 2
 
 
+async def test_who_is_cut_off_in_the_middle_does_not_hold_up_the_others(log_database):
+    async with log_database.gateway() as audit_log:
+        for connection in (audit_log._appender, audit_log._watcher):
+            held = await connection.fetchval("show idle_in_transaction_session_timeout")
+            assert held == "5s"
+
+
 async def test_a_drivers_slip_does_not_end_the_watch(log_database, monkeypatch):
     async with log_database.gateway() as audit_log:
         connect = asyncpg.connect
