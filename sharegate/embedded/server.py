@@ -115,7 +115,7 @@ class EmbeddedPostgres:
         """
         while True:
             await asyncio.sleep(seconds)
-            with suppress(PostgresUnavailable):  # as a full disk: it is tried again
+            with suppress(PostgresUnavailable, OSError):  # as a full disk: it is tried again
                 if not self.running:
                     await self.start()
 

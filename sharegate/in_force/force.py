@@ -156,35 +156,26 @@ class InForce:
                 await self._watching
 
     async def _watch(self, recorder: Recorder) -> None:
-        try:
-            await self._enter(recorder, self._unrecorded, self.rules)
-            self._unrecorded = {}
-            while True:
-                await asyncio.sleep(LOOK_SECONDS)
-                await self._look_again(recorder)
-        except Misconfigured as error:
-            # The memory itself: without it nobody knows what may not come back.
-            self._observe(RulesRefused(Fault.FAULTY, error.place, error.detail))
-            raise
-        except Exception as error:
-            # Nothing is answered from here on, so it is said why; its text may carry data.
-            self._observe(RulesRefused(Fault.FAULTY, "watching", type(error).__name__))
-            raise
-
-    async def _look_again(self, recorder: Recorder) -> None:
-        """Look; while that cannot be done, nothing is answered, and all is looked at anew."""
-        try:
-            await self._look(recorder)
-        except Misconfigured:
-            raise
-        except Exception as error:  # noqa: BLE001  whatever it is, it must not pass unseen
-            if not self._blind:  # said once; its text may carry data
-                self._observe(RulesRefused(Fault.FAULTY, "watching", type(error).__name__))
-            self._blind, self._quiet, self._seen = True, 0, {}
-        else:
-            self._blind = False
+        while True:
+            try:
+                await self._look(recorder)
+            except Misconfigured as error:
+                # The memory itself: without it nobody knows what may not come back.
+                self._observe(RulesRefused(Fault.FAULTY, error.place, error.detail))
+                raise
+            except Exception as error:  # noqa: BLE001  whatever it is, it must not pass unseen
+                # While it lasts nothing is answered; then all is looked at anew.
+                if not self._blind:  # said once; its text may carry data
+                    self._observe(RulesRefused(Fault.FAULTY, "watching", type(error).__name__))
+                self._blind, self._quiet, self._seen = True, 0, {}
+            else:
+                self._blind = False
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self, recorder: Recorder) -> None:
+        if self._unrecorded:
+            await self._enter(recorder, self._unrecorded, self.rules)
+            self._unrecorded = {}
         began = perf_counter()
         found = await asyncio.to_thread(self._changed)
         if found is None:

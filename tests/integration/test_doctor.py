@@ -555,7 +555,12 @@ async def test_a_site_with_the_embedded_postgresql(site):
         assert "appending" in {finding.what for finding in during}
         reply = await send(prepare(site.caller("civil-affairs"), site.properties()))
         assert reply.status == 200, "the look must leave the server running"
+        (place / "state" / "postgres" / "password").rename(place / "password")
+        assert "audit database" in warnings(await examine(gateway.config))
         assert gateway.stop() == 0
+        version = place / "state" / "postgres" / "data" / "PG_VERSION"
+        version.write_text("9\n")
+        assert "embedded PostgreSQL" in wrongs(await examine(gateway.config))
 
 
 async def test_a_log_that_grows_under_the_look_is_not_taken_for_a_broken_one(

@@ -102,7 +102,7 @@ async def check_audit_database(
 def _embedded_binaries(data: Path) -> list[Finding]:
     try:
         binaries = find_binaries(cluster_version(data))
-    except PostgresUnavailable as error:
+    except (PostgresUnavailable, OSError) as error:
         return [wrong("embedded PostgreSQL", str(error))]
     return [ok("embedded PostgreSQL", f"version {binaries.version} in {binaries.bin}")]
 
@@ -112,7 +112,7 @@ def _embedded_logins(directory: Path) -> tuple[str, str] | tuple[None, None]:
     try:
         server = EmbeddedPostgres(directory, port=int((directory / "port").read_text()))
         return provisioned(server.dsn) if server.running else (None, None)
-    except (OSError, ValueError):
+    except (PostgresUnavailable, OSError, ValueError):
         return None, None
 
 

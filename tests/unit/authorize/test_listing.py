@@ -133,7 +133,6 @@ def test_what_was_told_is_told_again_until_a_grant_begins_or_ends(tmp_path):
     assert listing(identified(body(), at=begins + 5)) is first
     assert listing(identified(body(), at=begins - 1)) is not first
     assert listing(identified(body(), "gamma", at=begins)) is not first
-    assert listing(identified(body(), at=begins, posts=("clerk",))) is not None
 
 
 def test_what_is_kept_of_the_catalogue_is_bounded(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 from itertools import pairwise
 from types import SimpleNamespace
@@ -326,19 +327,42 @@ async def test_whatever_ends_the_watch_is_said_and_nothing_is_asked_any_more(sit
 
 
 async def test_what_could_not_be_judged_is_judged_again(site, monkeypatch):
-    recorder, judged = Written(), InForce._judged
+    recorder, tried = Written(), []
 
-    def once(self, found):
-        monkeypatch.setattr(InForce, "_judged", judged)
+    def broken(_self, found):
+        tried.append(found["tax"].digest)
         raise MemoryError
 
     async with in_force(site, recorder) as made:
         await until(lambda: usable(made))
-        monkeypatch.setattr(InForce, "_judged", once)
-        widen(site)
-        site.sign("tax")
+        with monkeypatch.context() as patched:
+            patched.setattr(InForce, "_judged", broken)
+            widen(site)
+            site.sign("tax")
+            await until(lambda: len(tried) > 1 and tried[-1] == tried[-2])
+            assert not usable(made)
         await until(lambda: effects(recorder)[-1] == ("tax", "in-force"))
         await until(lambda: usable(made))
+
+
+async def test_what_could_not_be_recorded_at_the_start_is_recorded_later(site):
+    recorder = Written()
+    recorder.record_act = broken_once(recorder.record_act)
+    async with in_force(site, recorder) as made:
+        await until(lambda: usable(made))
+    assert len(recorder.acts) == len(made.rules.sets)
+
+
+def broken_once(act):
+    slips = [AttributeError("a driver's slip")]
+
+    @functools.wraps(act)
+    async def record_act(*arguments):
+        if slips:
+            raise slips.pop()
+        return await act(*arguments)
+
+    return record_act
 
 
 async def test_it_does_not_start_on_what_it_may_not_serve(site):
