@@ -45,6 +45,8 @@ class AnnouncedLog(Lender, Protocol):
 
     announce: bool
     """Whether other processes are told of what this one appends and keeps."""
+    until_signed: Callable[[int], Awaitable[None]]
+    """What is waited for between two of its batches, until the entry at an index is signed."""
     doubtful: bool
     """Whether entries may be seen here that no standby has, though one must."""
 
@@ -106,6 +108,7 @@ class Signer:
         Raises:
             LogDiverged: The database contradicts the signer's memory.
         """
+        self._audit_log.until_signed = self._until_signed
         await self._reader.listen("sharegate_entries", self._others_append)
         await self._reader.listen("sharegate_checkpoint", self._coverage.wanted.set)
         with suppress(*Broken):
@@ -194,6 +197,8 @@ class Signer:
             raise
         self._coverage.resume(state, note)
         self._turned(signs=True)
+        # Who had the right before may still append, and waits for what is kept here.
+        self._others |= self.lease.others_live
         self._audit_log.announce = self._others
         await self._sign_new()
         self._keep_now.set()
@@ -323,6 +328,14 @@ class Signer:
         if self.signs:
             self._others = self._audit_log.announce = True
         self._coverage.wanted.set()
+
+    async def _until_signed(self, index: int) -> None:
+        """Wait until an entry is signed, if it is this process that signs.
+
+        Who follows does not: it is by the next append that the one who signs is told again.
+        """
+        if self.signs:
+            await self._coverage.covered(index)
 
     # --- following ---------------------------------------------------------------------------
 

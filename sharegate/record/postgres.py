@@ -7,7 +7,7 @@ connections are dropped, and the watch tries again until it is.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Final
@@ -49,6 +49,10 @@ _WHY = {
 _SAID = {"set-back": "the database's clock is behind the moment from which it remembers requests"}
 
 
+async def _at_once(_: int) -> None:
+    """Nobody signs."""
+
+
 class PostgresAuditLog:
     """An :class:`~sharegate.record.audit_log.AuditLog` in PostgreSQL."""
 
@@ -66,6 +70,9 @@ class PostgresAuditLog:
         self.announce = False
         self.doubtful = False
         """Whether a commit was warned about and none went well since: no standby may have it."""
+        self.until_signed: Callable[[int], Awaitable[None]] = _at_once
+        """Waits until an entry is signed, where that is waited for. The next batch is not begun
+        before: nobody leaves earlier for it, and fewer, larger batches are read back and signed."""
         self._dsn = dsn
         self._reader = reader
         self._observe = observe
@@ -197,7 +204,21 @@ class PostgresAuditLog:
         assert row is not None
         self.doubtful = False
         self._observe(Committed(len(batch), perf_counter() - began))
-        return [_fate(fate, seq) for fate, seq in zip(row["fates"], row["seqs"], strict=True)]
+        fates = [_fate(fate, seq) for fate, seq in zip(row["fates"], row["seqs"], strict=True)]
+        appended = [fate.index for fate in fates if isinstance(fate, Appended)]
+        if appended:
+            await self._wait_until_signed(appended[-1])
+        return fates
+
+    async def _wait_until_signed(self, index: int) -> None:
+        """Wait for the signer; not for ever, or what waits behind would pile up."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self.until_signed(index)
+        except TimeoutError as error:
+            raise AuditLogUnavailable(
+                Unavailable.TIMEOUT, "no checkpoint was signed in time"
+            ) from error
 
     def _declare(self, error: BaseException) -> AuditLogUnavailable:
         """Turn what the database raised into a reason, and stop using it."""

@@ -385,6 +385,70 @@ async def test_a_database_that_hangs_is_given_up_and_what_was_given_up_is_not_wr
         assert await gateway.append(given_up) == Appended(1)
 
 
+async def test_the_next_batch_waits_until_a_checkpoint_covers_the_last(log_database):
+    asked, signed = [], asyncio.Event()
+
+    async def covered(index):
+        asked.append(index)
+        await signed.wait()
+
+    async def appended(size):
+        return await log_database.size() == size
+
+    seen = []
+    async with log_database.gateway(observe=seen.append) as gateway:
+        gateway.until_signed = covered
+        first = asyncio.create_task(gateway.append(draft()))
+        await until(lambda: appended(1))
+        late = [asyncio.create_task(gateway.append(draft())) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert asked == [0]
+        assert await log_database.size() == 1
+        assert not first.done()
+        signed.set()
+        assert await first == Appended(0)
+        assert await asyncio.gather(*late) == [Appended(1), Appended(2), Appended(3)]
+    assert asked == [0, 3]
+    assert [each.entries for each in seen if isinstance(each, Committed)] == [1, 3]
+
+
+async def test_a_batch_that_nobody_signs_is_refused_and_the_next_is_not(log_database):
+    unsigned = [AuditLogUnavailable(Unavailable.UNSIGNED, "the log cannot be signed now")]
+
+    async def covered(_):
+        if unsigned:
+            raise unsigned.pop()
+
+    async with log_database.gateway() as gateway:
+        gateway.until_signed = covered
+        used = draft()
+        with pytest.raises(AuditLogUnavailable) as refused:
+            await gateway.append(used)
+        assert refused.value.reason is Unavailable.UNSIGNED
+        # It is in the log all the same; a replay waits for nobody.
+        assert await gateway.append(draft(key=used.replay_key)) == Replayed(0)
+        assert await gateway.append(draft()) == Appended(1)
+
+
+async def test_a_signer_that_hangs_does_not_hold_up_what_waits_behind_for_ever(log_database):
+    hangs = asyncio.Event()
+
+    async def covered(index):
+        if index == 0:
+            hangs.set()
+            await asyncio.Event().wait()
+
+    async with log_database.gateway(seconds=1) as gateway:
+        gateway.until_signed = covered
+        first = asyncio.create_task(gateway.append(draft()))
+        await hangs.wait()
+        late = asyncio.create_task(gateway.append(draft()))
+        with pytest.raises(AuditLogUnavailable) as refused:
+            await first
+        assert refused.value.reason is Unavailable.TIMEOUT
+        assert await late == Appended(1)
+
+
 async def test_a_lost_connection_is_refused_and_made_again(log_database):
     seen = []
     async with log_database.gateway(observe=seen.append) as gateway:

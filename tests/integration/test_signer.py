@@ -228,6 +228,32 @@ async def test_a_signer_whose_connection_was_cut_still_hears_of_other_gateways(p
         assert [covered.index for covered in await second.record(b"2")] == [1]
 
 
+async def grown(place, size):
+    return await place.database.size() == size
+
+
+async def test_between_two_batches_who_signs_waits_and_who_follows_does_not(place, monkeypatch):
+    async with place.member() as first, place.member() as second:
+        await second.usable()
+        fate = await first.audit_log.append(draft(b"1"))
+        assert first.coverage.state.frontier.size == fate.index + 1  # signed by now
+        sign_new, held = Signer._sign_new, asyncio.Event()
+
+        async def held_up(signer):
+            await held.wait()
+            await sign_new(signer)
+
+        monkeypatch.setattr(Signer, "_sign_new", held_up)
+        waits = asyncio.create_task(first.audit_log.append(draft(b"2")))
+        await until(lambda: grown(place, 2))
+        behind = asyncio.create_task(first.audit_log.append(draft(b"3")))
+        assert (await second.audit_log.append(draft(b"4"))).index == 2
+        assert (await second.audit_log.append(draft(b"5"))).index == 3
+        assert not waits.done()
+        held.set()
+        assert [(await each).index for each in (waits, behind)] == [1, 4]
+
+
 # --- following and taking over ----------------------------------------------------------------
 
 
@@ -399,6 +425,20 @@ async def test_a_host_takes_over_from_another_that_stops_and_gives_back(place):
     assert await place.subtrees() == whole_subtrees(leaves)
 
 
+@pytest.mark.parametrize("at_work", [True, False])
+async def test_who_took_over_from_a_host_at_work_tells_it_of_what_is_signed(place, at_work):
+    """It may come back and append before it learns that it no longer signs."""
+    async with contextlib.AsyncExitStack() as stack:
+        leaving = await stack.enter_async_context(contextlib.AsyncExitStack())
+        await leaving.enter_async_context(place.member())
+        second = await stack.enter_async_context(place.member(path=elsewhere(place)))
+        second.signer.lease.others_live = at_work
+        second.signer._memory.remember(second.coverage.state)
+        await leaving.aclose()
+        await until(begins_to_sign(second))
+        assert second.audit_log.announce is at_work
+
+
 async def reached(path, size):
     known = SignerMemory(path, ORIGIN).recall()
     return known is not None and known.frontier.size >= size
@@ -441,9 +481,8 @@ async def test_what_ran_out_while_it_was_being_remembered_is_not_signed(place, m
     async with place.member() as member:
         await member.record(b"1")
         monkeypatch.setattr(member.signer.lease, "runs", lambda: False)
-        assert (await member.audit_log.append(draft(b"2"))).index == 1
         with pytest.raises(AuditLogUnavailable):
-            await member.coverage.covered(1)
+            await member.audit_log.append(draft(b"2"))
         assert open_checkpoint(member.coverage.checkpoint, [KEY.verifier], ORIGIN).size == 1
         monkeypatch.undo()
         await member.usable()

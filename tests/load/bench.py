@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -147,8 +148,10 @@ def measure(stand: Stand, plan: Plan) -> Samples:
     fresh = stand.fresh_log()
     appends = Appends(fresh, stand.dsn(), stand.entry_sample())
     claims, held = Claims(fresh[0]), stand.held()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, ExitStack() as stack:
         runner.run(appends.start())
+        # Whatever goes wrong: a loop does not close around connections that are open.
+        stack.callback(lambda: runner.run(appends.stop()))
         runner.run(appends.fill(plan.entries))
         runner.run(appends.seal(stand.site.place / "sealed"))
         for turn in range(plan.rounds):
@@ -183,7 +186,6 @@ def measure(stand: Stand, plan: Plan) -> Samples:
             samples.add("files", seconds=seconds, once=once)
             samples.add("channel", megabytes=stand.arms["channel"].megabytes())
         samples.add("verify", entries=appends.entries)
-        runner.run(appends.stop())
         with tempfile.TemporaryDirectory() as place:
             site = swap.lay_out(Path(place), plan.grants)
             for seconds, held in runner.run(swap.measure(site, len(samples.of["commit", "p50"]))):

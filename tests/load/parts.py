@@ -29,6 +29,7 @@ from sharegate.authorize.ruleset import RuleSet
 from sharegate.consortium.sealer import Sealer
 from sharegate.consortium.signed_log import signed_log
 from sharegate.model.grant import Grant
+from sharegate.observe import Committed, Observation
 from sharegate.record.audit_log import Appended, Draft
 from sharegate.record.postgres import PostgresAuditLog
 from sharegate.record.reader import PostgresReader
@@ -96,7 +97,7 @@ class Decisions:
         began = perf_counter()
         permitted, rule = self._stock.enforce_ex(*question[:6])
         took = perf_counter() - began
-        ours = self._many._decide(question, AT)
+        ours = self._many.decide(question, AT)
         alike = rule[:1] == [ours.id] if isinstance(ours, Grant) else not permitted
         assert alike, f"stock Casbin answers otherwise: {question}"
         return took
@@ -249,17 +250,22 @@ class Held:
 
     async def alone(self, count: int) -> tuple[list[float], list[float]]:
         """Seconds of so many appends, and how much longer each waited for its checkpoint."""
-        appended, held = [], []
+        appended: list[float] = []
+        waited: list[float] = []
+
+        def observe(seen: Observation) -> None:
+            if isinstance(seen, Committed):
+                appended.append(seen.seconds)
+
         async with AsyncExitStack() as stack:
-            opened = await signed_log(self._settings, _KEY, self._dsns, lambda _: None, stack)
+            opened = await signed_log(self._settings, _KEY, self._dsns, observe, stack)
             for _ in range(count):
                 began = perf_counter()
                 fate = await opened.audit_log.append(self._sample.draft(next(self._numbers)))
-                written = perf_counter()
                 assert isinstance(fate, Appended)
                 await opened.coverage.covered(fate.index)
-                appended.append(written - began)
-                held.append(perf_counter() - written)
+                waited.append(perf_counter() - began)
+        held = [whole - part for whole, part in zip(waited, appended, strict=True)]
         return appended, held
 
 
