@@ -19,15 +19,15 @@ are is told only by 6 and 7, and only about the asker's own question.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from datetime import date, datetime
+from typing import NamedTuple
 
 from sharegate.authorize.listing import Listing
 from sharegate.authorize.pdp import PolicyDecisionPoint, Question
 from sharegate.authorize.read import read_request
 from sharegate.authorize.ruleset import RuleSet
 from sharegate.model.catalogue import (
-    Field,
     FieldName,
     FieldType,
     MaskRule,
@@ -51,6 +51,7 @@ _TIMESTAMP = re.compile(
 )
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,37})(\.[0-9]{1,18})?")
 _MODES = {mode.value: mode for mode in Mode}
+MEMO_SIZE = 8_192
 
 
 class _Denied(Exception):
@@ -59,6 +60,29 @@ class _Denied(Exception):
         self.reason = reason
         self.pointer = pointer
         self.detail = detail
+
+
+class _Held(NamedTuple):
+    """What was decided about one kind of question.
+
+    Attributes:
+        since: From when until when it holds, in milliseconds of Unix time.
+        asked_by: The fields asked by, and what their values have to be.
+    """
+
+    decision: Decision
+    since: int
+    until: int
+    asked_by: tuple[tuple[FieldName, Callable[[Scalar], bool]], ...]
+
+    def holds(self, at: int, where: Mapping[FieldName, Scalar]) -> bool:
+        """Whether it is what would be decided now about one with these values."""
+        if not self.since <= at < self.until:
+            return False
+        for name, fits in self.asked_by:  # noqa: SIM110  a generator costs more than the loop
+            if not fits(where[name]):
+                return False
+        return True
 
 
 class Authorize:
@@ -83,6 +107,8 @@ class Authorize:
         self._pdp = PolicyDecisionPoint(rule_set)
         self._listing = Listing(rule_set)
         self._names = Names(rule_set.catalogue, rule_set.departments)
+        # By the kind of question (see `_kind`).
+        self._memo: dict[Hashable, _Held] = {}
 
     def __call__(self, identified: Identified) -> Decided:
         """Decide. A denial, of an unreadable body too, is a value like a permit; nothing raises."""
@@ -90,6 +116,10 @@ class Authorize:
         if isinstance(request, Unreadable):
             deny = self._deny(Reason.MALFORMED, request.pointer, request.detail)
             return Decided(identified, None, deny, self._names)
+        kind = _kind(identified.caller, request, request.fields, tuple(request.where))
+        held = self._memo.get(kind)
+        if held is not None and held.holds(identified.at, request.where):
+            return Decided(identified, request, held.decision, self._names)
         try:
             decision = self._decide(identified, request)
         except _Denied as denied:
@@ -143,8 +173,6 @@ class Authorize:
 
     def _decide(self, identified: Identified, request: AccessRequest) -> Decision:
         resource, mode, purpose = self._asked_of(request)
-        # In the resource's own order and strings: one set of fields is one question to remember,
-        # however it was spelt out.
         needed = {*request.fields, *request.where}
         caller = identified.caller
         question = Question(
@@ -157,14 +185,26 @@ class Authorize:
             needs=tuple([name for name in resource.fields if name in needed]),
             named=request.grant,
         )
-        ruled = self._pdp.decide(question, identified.at)
-        if isinstance(ruled, Deny):
-            if ruled.reason is Reason.NO_GRANT and request.grant is not None:
-                raise _Denied(
-                    Reason.NO_GRANT, "/grant", "The grant named does not permit this request."
-                )
-            return ruled
-        return self._permit(caller, resource, request, ruled)
+        ruled, since, until = self._pdp.rule(question, identified.at)
+        decision: Decision
+        if isinstance(ruled, Grant):
+            decision = self._permit(caller, resource, request, ruled)
+        elif ruled.reason is Reason.NO_GRANT and request.grant is not None:
+            raise _Denied(
+                Reason.NO_GRANT, "/grant", "The grant named does not permit this request."
+            )
+        else:
+            decision = ruled
+        if len(self._memo) >= MEMO_SIZE:
+            self._memo.clear()
+        # With the resource's own strings, however often a body spelt them out.
+        own = [resource.fields[name] for name in request.where]
+        kind = _kind(
+            caller, request, _own(resource, request.fields), tuple([each.name for each in own])
+        )
+        asked_by = tuple([(each.name, _FITS[each.type]) for each in own])
+        self._memo[kind] = _Held(decision, since, until, asked_by)
+        return decision
 
     def _resource_and_mode(self, request: AccessRequest) -> tuple[Resource, Mode]:
         if request.provider not in self._providers:
@@ -220,7 +260,7 @@ class Authorize:
             rule_set=self.rule_set.hash,
             grant=grant.id,
             resource=resource,
-            fields=request.fields or grant.fields,
+            fields=_own(resource, request.fields) or grant.fields,
             row_limit=min(limits),
             rows=self._only_rows(caller, grant),
             masks=grant.masks,
@@ -260,6 +300,24 @@ class Authorize:
         return tuple(only)
 
 
+def _kind(
+    caller: Caller,
+    request: AccessRequest,
+    fields: tuple[FieldName, ...],
+    where: tuple[FieldName, ...],
+) -> Hashable:
+    """All that a decision depends on but the time and the values asked by."""
+    return (
+        caller.consumer, caller.posts, caller.known, request.provider, request.resource,
+        request.mode, request.purpose, request.legal_basis, fields, where, request.limit,
+        request.grant, request.consent is None,
+    )  # fmt: skip
+
+
+def _own(resource: Resource, names: tuple[FieldName, ...]) -> tuple[FieldName, ...]:
+    return tuple([resource.fields[name].name for name in names])
+
+
 def _require_known(resource: Resource, grant: Grant) -> None:
     """A grant of a file lets out what its resource has; one made of an opening may not."""
     if not resource.fields.keys() >= set(grant.fields):
@@ -279,46 +337,41 @@ def _require_fields(resource: Resource, request: AccessRequest) -> None:
             raise _Denied(
                 Reason.UNKNOWN_FIELD, f"/where/{member}", "The resource has no such field."
             )
-        if not _fits(field, value):
+        if not _FITS[field.type](value):
             raise _Denied(
                 Reason.MALFORMED, f"/where/{name}", f"This value is not of type {field.type.value}."
             )
 
 
-def _fits(field: Field, value: Scalar) -> bool:
-    """Say whether a JSON value is one of the field's type. JSON's true is not the integer 1."""
-    if isinstance(value, bool):
-        return field.type is FieldType.BOOLEAN
-    if isinstance(value, int):
-        return field.type is FieldType.INTEGER
-    reads = _READERS.get(field.type)
-    return reads is not None and reads(value)
+def _is_integer(value: Scalar) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_decimal(value: str) -> bool:
-    return _DECIMAL.fullmatch(value) is not None
+def _is_decimal(value: Scalar) -> bool:
+    return isinstance(value, str) and _DECIMAL.fullmatch(value) is not None
 
 
-def _is_date(value: str) -> bool:
-    return _DATE.fullmatch(value) is not None and _is_moment(date, value)
+def _is_date(value: Scalar) -> bool:
+    return isinstance(value, str) and _is_moment(date, _DATE, value)
 
 
-def _is_timestamp(value: str) -> bool:
-    return _TIMESTAMP.fullmatch(value) is not None and _is_moment(datetime, value)
+def _is_timestamp(value: Scalar) -> bool:
+    return isinstance(value, str) and _is_moment(datetime, _TIMESTAMP, value)
 
 
-def _is_moment(kind: type[date], value: str) -> bool:
+def _is_moment(kind: type[date], form: re.Pattern[str], value: str) -> bool:
     try:
-        kind.fromisoformat(value)
+        return form.fullmatch(value) is not None and bool(kind.fromisoformat(value))
     except ValueError:  # the 30th of February
         return False
-    return True
 
 
-# The types whose values travel as strings.
-_READERS: dict[FieldType, Callable[[str], bool]] = {
-    FieldType.TEXT: lambda _: True,
+# Whether a JSON value is one of a field's type. JSON's true is not the integer 1.
+_FITS: Mapping[FieldType, Callable[[Scalar], bool]] = {
+    FieldType.TEXT: lambda value: isinstance(value, str),
+    FieldType.INTEGER: _is_integer,
     FieldType.DECIMAL: _is_decimal,
+    FieldType.BOOLEAN: lambda value: isinstance(value, bool),
     FieldType.DATE: _is_date,
     FieldType.TIMESTAMP: _is_timestamp,
 }

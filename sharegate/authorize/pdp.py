@@ -72,6 +72,14 @@ class Question(NamedTuple):
     named: str | None
 
 
+class Ruled(NamedTuple):
+    """A ruling, and from when until when (milliseconds of Unix time) the same would be given."""
+
+    ruling: Grant | Deny
+    since: int
+    until: int
+
+
 _Comparison = tuple[str, str, str, bool]
 _Key = tuple[str, str, str, str]  # provider, resource, mode, purpose
 _Link = Callable[[str, str], bool]
@@ -200,8 +208,7 @@ class PolicyDecisionPoint:
             str(each): (ANY, *sorted(self._classes.of(each) & called))
             for each in rule_set.departments
         }
-        # Decisions already made, and from when until when they hold.
-        self._memo: dict[Question, tuple[int, int, Grant | Deny]] = {}
+        self._memo: dict[Question, Ruled] = {}
         self._self_test(rule_set)
 
     def officer(self, posts: Iterable[str]) -> str:
@@ -221,29 +228,44 @@ class PolicyDecisionPoint:
             question: What is asked; no part is empty or ``*``.
             at: Milliseconds of Unix time; only grants valid then count.
         """
+        return self.rule(question, at).ruling
+
+    def rule(self, question: Question, at: int) -> Ruled:
+        """As :meth:`decide`; says too how long that holds, which is never where it is undecidable.
+
+        It holds until a rule that could matter begins or ceases to be valid.
+        """
         try:
             held = self._memo.get(question)
-            if held is not None and held[0] <= at < held[1]:
-                return held[2]
-            return self._decide(question, at)
+            if held is not None and held.since <= at < held.until:
+                return held
+            ruled = self._rule(question, at)
         except Exception:  # noqa: BLE001  whatever went wrong, nobody is permitted by it
-            return self._deny(Reason.UNDECIDABLE)
+            return self._undecidable()
+        if len(self._memo) >= MEMO_SIZE:
+            self._memo.clear()
+        self._memo[question] = ruled
+        return ruled
 
-    def _decide(self, question: Question, at: int) -> Grant | Deny:
+    def _rule(self, question: Question, at: int) -> Ruled:
         asked = question[:6]
         for word in (question.consumer, *question[2:6]):  # an officer may hold no post
             if word in _NOT_ASKED:
-                return self._deny(Reason.UNDECIDABLE)
-        candidates = self._candidates(question)
+                return self._undecidable()
+        since, until = -END_OF_TIME, END_OF_TIME
         denying: list[Grant] = []
         allowing: list[Grant] = []
-        for grant in candidates:
-            if not grant.valid_from <= at < grant.valid_until:
-                continue
-            if grant.effect is not Effect.ALLOW:
-                denying.append(grant)
-            elif question.named is None or grant.id == question.named:
-                allowing.append(grant)
+        for grant in self._candidates(question):
+            if at < grant.valid_from:
+                until = min(until, grant.valid_from)
+            elif at >= grant.valid_until:
+                since = max(since, grant.valid_until)
+            else:
+                since, until = max(since, grant.valid_from), min(until, grant.valid_until)
+                if grant.effect is not Effect.ALLOW:
+                    denying.append(grant)
+                elif question.named is None or grant.id == question.named:
+                    allowing.append(grant)
         denying.sort(key=lambda grant: grant.id)
         allowing.sort(key=lambda grant: rank(grant, question.needs), reverse=True)
         # Casbin names the first denial, or else the last rule that permits: the preferred one.
@@ -254,9 +276,7 @@ class PolicyDecisionPoint:
             ruled += [row(grant, post, mode, purpose) for post in grant.posts]
         permitted, explained = self._casbin.over(ruled).enforce_ex(*asked)
         ruling = self._ruling(permitted, explained, denying, allowing)
-        if isinstance(ruling, Grant) or ruling.reason is not Reason.UNDECIDABLE:
-            self._remember(question, at, candidates, ruling)
-        return ruling
+        return self._undecidable() if ruling is None else Ruled(ruling, since, until)
 
     def _candidates(self, question: Question) -> list[Grant]:
         _, _, provider, resource, mode, purpose, _, _ = question
@@ -280,7 +300,8 @@ class PolicyDecisionPoint:
         explained: Sequence[str],
         denying: list[Grant],
         allowing: list[Grant],
-    ) -> Grant | Deny:
+    ) -> Grant | Deny | None:
+        """What Casbin's answer means; None where it means nothing."""
         rule = explained[0] if explained else None
         if permitted is True:
             for grant in allowing:
@@ -292,24 +313,13 @@ class PolicyDecisionPoint:
             for grant in denying:
                 if grant.id == rule:
                     return self._deny(Reason.DENIED, grant)
-        return self._deny(Reason.UNDECIDABLE)
+        return None
+
+    def _undecidable(self) -> Ruled:
+        return Ruled(self._deny(Reason.UNDECIDABLE), 0, 0)
 
     def _deny(self, reason: Reason, rule: Grant | None = None) -> Deny:
         return Deny(self._hash, reason, None if rule is None else rule.id, None, _DETAILS[reason])
-
-    def _remember(
-        self, question: Question, at: int, candidates: Iterable[Grant], ruling: Grant | Deny
-    ) -> None:
-        since, until = -END_OF_TIME, END_OF_TIME
-        for grant in candidates:
-            for bound in (grant.valid_from, grant.valid_until):
-                if bound <= at:
-                    since = max(since, bound)
-                else:
-                    until = min(until, bound)
-        if len(self._memo) >= MEMO_SIZE:
-            self._memo.clear()
-        self._memo[question] = (since, until, ruling)
 
     def _self_test(self, rule_set: RuleSet) -> None:
         """Ask what must be known beforehand; a decision point that errs here never serves."""

@@ -85,7 +85,7 @@ class Decisions:
     def _each(point: PolicyDecisionPoint, questions: Sequence[Question]) -> float:
         began = perf_counter()
         for question in questions:
-            point._decide(question, AT)  # decide() but for what it remembers
+            point._rule(question, AT)  # rule() but for what it remembers
         return (perf_counter() - began) / len(questions)
 
     def stock(self) -> float:

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from sharegate.authorize.authorize import Authorize
 from sharegate.model.decision import Deny, Permit, Reason
+from sharegate.model.party import Known
 from tests.unit.authorize.policy_folder import AT, QUESTION, body, grant, identified, load
 
 GRANTS = (
@@ -121,12 +122,116 @@ def test_a_field_may_be_asked_by_only_if_it_is_a_key(authorize):
         assert (denied.reason, denied.pointer) == (Reason.FIELD_REFUSED, f"/where/{name}")
 
 
-def test_fields_in_another_order_are_the_same_question(authorize):
-    decide(authorize, fields=["name", "year"])
-    remembered = len(authorize._pdp._memo)
+def test_fields_in_another_order_are_decided_alike(authorize):
+    assert decide(authorize, fields=["name", "year"]).fields == ("name", "year")
     assert decide(authorize, fields=["year", "name"]).fields == ("year", "name")
     assert decide(authorize, fields=["year", "name", "number"]).grant == "wide"
-    assert len(authorize._pdp._memo) == remembered
+
+
+MEMBERS = {
+    "provider": ["alpha", "beta"],
+    "resource": ["things", "others", "closed"],
+    "mode": ["query", "verify"],
+    "purpose": ["review", "survey"],
+    "legal_basis": ["norm-one", "norm-two"],
+    "fields": [None, ["name"], ["name", "year"], ["year", "name"]],
+    "where": [
+        {"number": "1"}, {"number": 1}, {"number": True}, {"year": 2025}, {"year": "2025"},
+        {"born": "2026-02-28"}, {"born": "2026-02-30"}, {"alive": True}, {"gross": "1.0"},
+        {"gross": "1."}, {"seen": "2026-01-01T00:00:00Z"}, {"seen": "2026-01-01"},
+        {"number": "1", "year": 2025}, {"year": 2025, "number": "1"}, {"number": "1", "year": "x"},
+    ],
+    "limit": [None, 3, 9999],
+    "grant": [None, "narrow", "wide", "spring"],
+    "consent": [None, "C-1"],
+}  # fmt: skip
+CHANGES = [(name, value) for name, some in MEMBERS.items() for value in some]
+BOUNDS = [1_772_323_200_000, 1_780_272_000_000]  # of `spring`
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """Two that decide by the same rules: one will remember, the other not."""
+    rules = load(
+        tmp_path_factory.mktemp("policies"),
+        *GRANTS,
+        grant("spring", posts="clerk", since="2026-03-01", until="2026-06-01", rows="3"),
+        grant("seen", consumer="gamma", fields="number year", assurance="signed"),
+        grant("agreed", thing="others", fields="number", consent="consent"),
+    )
+    spring = next(each for each in rules.grants if each.id == "spring")
+    assert [spring.valid_from, spring.valid_until] == BOUNDS
+    return Authorize(rules), Authorize(rules)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(CHANGES), max_size=3).map(dict),
+            st.sampled_from(["beta", "gamma", "nobody"]),
+            st.sampled_from([at + step for at in BOUNDS for step in (-1, 0)]),
+            st.sampled_from([(), ("clerk",)]),
+            st.sampled_from(Known),
+        ),
+        min_size=2,
+        max_size=20,
+    ),
+    st.randoms(),
+)
+@settings(max_examples=150, deadline=None)
+def test_what_is_remembered_is_what_would_be_decided(twins, questions, order):
+    remembers, forgets = twins
+    # Each with one thing changed, too: what is held is then of a near question.
+    asked = [*questions]
+    for changes, *rest in questions:
+        asked.append((changes | dict([order.choice(CHANGES)]), *rest))
+    order.shuffle(asked)
+    for changes, consumer, at, posts, known in asked:
+        each = identified(body(**changes), consumer, at, posts, known)
+        forgets._memo.clear()
+        assert remembers(each) == forgets(each)
+
+
+@pytest.mark.parametrize(
+    ("permitted", "denied", "changes"),
+    [
+        (["beta", BOUNDS[0], ("clerk",)], ["beta", BOUNDS[0], ()], {"grant": "spring"}),
+        (["gamma", AT, (), Known.SIGNED], ["gamma", AT, (), Known.CHANNEL], {"grant": "seen"}),
+        (["beta"], ["beta"], {"grant": "agreed", "resource": "others"}),
+    ],
+)
+def test_what_was_permitted_is_not_so_to_one_who_shows_less(twins, permitted, denied, changes):
+    authorize, _ = twins
+    assert isinstance(
+        authorize(identified(body(**changes, consent="C-1"), *permitted)).decision, Permit
+    )
+    assert isinstance(authorize(identified(body(**changes), *denied)).decision, Deny)
+
+
+def test_what_is_remembered_is_found_and_its_values_are_read_anew(authorize):
+    authorize._memo.clear()
+    first = decide(authorize, where={"born": "2026-02-28"})
+    assert decide(authorize, where={"born": "2026-02-27"}) is first
+    denied = decide(authorize, where={"born": "2026-02-30"})
+    assert (denied.reason, denied.pointer) == (Reason.MALFORMED, "/where/born")
+    assert len(authorize._memo) == 1
+
+
+def test_nothing_of_a_body_is_kept_in_the_memo(authorize):
+    authorize._memo.clear()
+    permit = decide(authorize, fields=["name", "year"], where={"number": "1"})
+    (kind,), (held,) = authorize._memo, authorize._memo.values()
+    listed = permit.resource.fields
+    names = [*permit.fields, *kind[8], *kind[9], *(name for name, _ in held.asked_by)]
+    assert sorted(set(names)) == ["name", "number", "year"]
+    assert all(name is listed[name].name for name in names)
+
+
+def test_the_memo_is_bounded(authorize, monkeypatch):
+    monkeypatch.setattr("sharegate.authorize.authorize.MEMO_SIZE", 8)
+    for limit in range(1, 100):
+        assert decide(authorize, limit=limit).row_limit == min(limit, 5)
+        assert len(authorize._memo) <= 8
 
 
 def test_a_grant_must_cover_what_is_asked_by_to_come_first(authorize):

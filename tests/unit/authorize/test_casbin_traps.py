@@ -452,7 +452,8 @@ def test_an_answer_of_casbin_that_names_no_rule_is_no_answer(tmp_path, monkeypat
     for answer in ((True, []), (True, ["g2"]), (None, ["g1"]), (False, ["g1"]), (1, ["g1"])):
         monkeypatch.setattr(pdp._Enforcer, "enforce_ex", lambda *_, said=answer: said)
         assert point.decide(QUESTION, AT).reason is Reason.UNDECIDABLE
-        assert QUESTION not in point._memo
+        ruled = point.rule(QUESTION, AT)
+        assert not ruled.since <= AT < ruled.until
 
 
 def test_a_lost_sentinel_is_found_by_the_self_test(tmp_path, monkeypatch):

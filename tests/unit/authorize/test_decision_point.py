@@ -4,7 +4,7 @@ import os
 import random
 import sys
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import casbin
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharegate.authorize import pdp
-from sharegate.authorize.pdp import PolicyDecisionPoint, Question
+from sharegate.authorize.pdp import END_OF_TIME, PolicyDecisionPoint, Question
 from sharegate.authorize.rows import rows
 from sharegate.authorize.ruleset import RuleSet
 from sharegate.model.catalogue import Catalogue, Mode
@@ -172,7 +172,7 @@ def scan(enforcer: casbin.Enforcer, grants: list[Grant], asked: Question, at: in
     return known and enforcer.enforce(*(str(word) for word in asked[:6]))
 
 
-def test_indexed_and_remembered_equals_a_stock_full_scan(capsys):
+def test_indexed_equals_a_stock_full_scan_for_as_long_as_it_says(capsys):
     rng = random.Random(20260101)
     enforcer = stock()
     pairs, verdicts, wild, roles = 0, Counter(), 0, 0
@@ -183,9 +183,11 @@ def test_indexed_and_remembered_equals_a_stock_full_scan(capsys):
             asked = some_question(rng, grants)
             for at in rng.sample(TIMES, 2):
                 expected = oracle(grants, asked, at)
-                first = point.decide(asked, at)
-                again = point.decide(asked, at)
-                assert again is first  # remembered
+                first, since, until = point.rule(asked, at)
+                assert since <= at < until
+                for other in TIMES:
+                    if since <= other < until:
+                        assert point.decide(asked, other) == first
                 assert agrees(first, expected), (grants, asked, at, first, expected)
                 assert isinstance(first, Grant) == scan(enforcer, grants, asked, at)
                 pairs += 1
@@ -258,7 +260,7 @@ def test_a_named_grant_does_not_lift_a_denial(tmp_path):
         assert (ruled.reason, ruled.rule) == (Reason.DENIED, "no")
 
 
-def test_a_decision_is_remembered_only_between_the_moments_that_change_it(tmp_path):
+def test_a_ruling_says_between_which_moments_it_holds(tmp_path):
     rules_of_the_year = load(
         tmp_path,
         grant("spring", since="2026-03-01", until="2026-06-01"),
@@ -277,12 +279,18 @@ def test_a_decision_is_remembered_only_between_the_moments_that_change_it(tmp_pa
             ruled = point.decide(question(), at)
             word = ruled.id if isinstance(ruled, Grant) else ruled.rule or "none"
             assert word == expected[around.index(at)], at
+    bounds = [-END_OF_TIME, *moments, END_OF_TIME]
+    for at in around:
+        (expected_since,) = [since for since, until in pairwise(bounds) if since <= at < until]
+        held = point.rule(question(), at)
+        assert (held.since, held.until) == (expected_since, bounds[bounds.index(held.since) + 1])
     assert (spring.id, always.id, no_may.id) == ("spring", "always", "no-may")
 
 
-def test_the_memo_is_bounded(tmp_path, monkeypatch):
+def test_what_was_ruled_is_remembered_and_not_without_bound(tmp_path, monkeypatch):
     monkeypatch.setattr(pdp, "MEMO_SIZE", 8)
     point = PolicyDecisionPoint(load(tmp_path))
+    assert point.rule(question(), AT) is point.rule(question(), AT)
     for i in range(100):
         assert isinstance(point.decide(question(purpose=f"p{i}"), AT), Deny)
         assert len(point._memo) <= 8
