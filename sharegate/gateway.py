@@ -218,12 +218,12 @@ class Gateway:
 
         What two officers opened is answered all the same. What was reserved is given back.
         """
-        decision = decided.decision
-        if isinstance(decision, Permit) and decision.breaks_glass:
-            return
         try:
             self.recorder.require_witnessed(detail=True)
         except AuditLogUnavailable:
+            decision = decided.decision
+            if isinstance(decision, Permit) and decision.breaks_glass:
+                return
             if decided.unsettled:
                 self.settle.ended(decided, _NOT_BEGUN)
             raise

@@ -24,7 +24,7 @@ from sharegate.model.request import AccessRequest
 from sharegate.observe import Observer, SourceFailed
 
 Leave = Callable[[object], Value]
-_leaving: Made[tuple[tuple[int, Leave], ...]] = Made(512)
+_leaving: Made[tuple[tuple[int, Leave], ...]] = Made(2048)
 
 
 class Fetch:
@@ -110,18 +110,17 @@ def within(permit: Permit, found: Sequence[Sequence[object]]) -> tuple[tuple[Val
 
 def _leave(permit: Permit) -> tuple[tuple[int, Leave], ...]:
     """Where in a row each value is, and how it leaves; null stays null under every mask."""
-    resource, masks = permit.resource, permit.masks
-    known = (id(resource), id(masks), permit.fields)
-    found = _leaving.get(known)
+    found = _leaving.get(id(permit))
     if found is not None:
         return found
+    resource, masks = permit.resource, permit.masks
     order = sorted(permit.fields)
     fields = [resource.fields[name] for name in permit.fields]
     leave = tuple([
         (order.index(field.name), _how(field.type, masks.get(field.name, field.mask)))
         for field in fields
     ])  # fmt: skip
-    return _leaving.keep(known, (resource, masks), leave)
+    return _leaving.keep(id(permit), permit, leave)
 
 
 def _how(kind: FieldType, rule: MaskRule) -> Leave:

@@ -1,6 +1,6 @@
 """What exactly to ask a source, from a permit and the request it permits. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,9 +40,6 @@ class Shape:
     regions: tuple[Column, ...] = ()
 
 
-_shapes: Made[Shape] = Made(512)
-
-
 class Plan(Struct, frozen=True, gc=False):
     """One question to a source.
 
@@ -56,19 +53,32 @@ class Plan(Struct, frozen=True, gc=False):
     row_limit: int
 
 
+class _Asking(NamedTuple):
+    """What follows from a permit and from which fields are asked by, whatever their values.
+
+    Attributes:
+        pointer: The member of the request by which it may not be asked, or None.
+        shape: None where one of the fields does not exist.
+        keys: The fields asked by, with their types, in the order of `Shape.keys`.
+        held: What is bound besides: the values the permit holds rows to.
+    """
+
+    pointer: str | None
+    shape: Shape | None
+    keys: tuple[tuple[FieldName, FieldType], ...]
+    held: tuple[str, ...]
+
+
+_askings: Made[_Asking] = Made(2048)
+
+
 def may_not_ask_by(permit: Permit, request: AccessRequest) -> str | None:
     """The member of the request (RFC 6901) by which it may not be asked, or None.
 
     `authorize` has refused such a request already; the wall stands twice because a value one may
     not read, and yet may compare with, can be read by guessing.
     """
-    if not request.where:
-        return "/where"
-    for name in request.where:
-        field = permit.resource.fields.get(name)
-        if field is None or not field.key or _masked(permit, field):
-            return "/where/" + name.replace("~", "~0").replace("/", "~1")
-    return None
+    return _asking(permit, request.where).pointer
 
 
 def plan(permit: Permit, request: AccessRequest) -> Plan | None:
@@ -78,41 +88,56 @@ def plan(permit: Permit, request: AccessRequest) -> Plan | None:
         permit: Whose fields and row limit bound what may leave.
         request: One by whose every key may be asked (:func:`may_not_ask_by`).
     """
-    catalogued = permit.resource.fields
-    keys: list[FieldName] = sorted(request.where)
+    _, shape, keys, held = _asking(permit, request.where)
+    assert shape is not None, "what may be asked by exists"
     values: list[Bound] = []
-    for name in keys:
-        bound = bindable(catalogued[name].type, request.where[name])
+    for name, kind in keys:
+        bound = bindable(kind, request.where[name])
         if bound is None:
             return None
         values.append(bound)
-    if permit.rows:
-        values += [value for _, value, begins in permit.rows if not begins]
-        values += [value for _, value, begins in permit.rows if begins]
-    return Plan(_shape(permit, tuple(keys)), tuple(values), permit.row_limit)
+    return Plan(shape, (*values, *held), permit.row_limit)
 
 
-def _shape(permit: Permit, keys: tuple[FieldName, ...]) -> Shape:
-    """The shape of a question, made once of a resource as the catalogue in force has it."""
+def _asking(permit: Permit, where: Iterable[FieldName]) -> _Asking:
+    """What was made of this permit, as the rules in force have it, or else make it."""
+    names = tuple(where)
+    known = (id(permit), names)
+    found = _askings.get(known)
+    return _askings.keep(known, permit, _made(permit, names)) if found is None else found
+
+
+def _made(permit: Permit, names: tuple[FieldName, ...]) -> _Asking:
+    fields, held = permit.resource.fields, [value for _, value, begins in permit.rows if not begins]
+    held += [value for _, value, begins in permit.rows if begins]
+    keys = tuple((name, fields[name].type) for name in sorted(names) if name in fields)
+    shape = _shape(permit, [name for name, _ in keys]) if len(keys) == len(names) else None
+    return _Asking(_pointer(permit, names), shape, keys, tuple(held))
+
+
+def _pointer(permit: Permit, names: tuple[FieldName, ...]) -> str | None:
+    if not names:
+        return "/where"
+    for name in names:
+        field = permit.resource.fields.get(name)
+        if field is None or not field.key or _masked(permit, field):
+            return "/where/" + name.replace("~", "~0").replace("/", "~1")
+    return None
+
+
+def _shape(permit: Permit, keys: Sequence[FieldName]) -> Shape:
     resource = permit.resource
-    terms = tuple([(name, begins) for name, _, begins in permit.rows])
-    fields = tuple(sorted(permit.fields))
-    known = (id(resource), fields, keys, terms)
-    found = _shapes.get(known)
-    if found is not None:
-        return found
 
     def columns(names: Iterable[FieldName]) -> tuple[Column, ...]:
         found = [resource.fields[name] for name in names]
         return tuple(Column(field.column, field.type) for field in found)
 
-    shape = Shape(
+    return Shape(
         resource.relation,
-        columns(fields),
-        columns([*keys, *(name for name, begins in terms if not begins)]),
-        columns(name for name, begins in terms if begins),
+        columns(sorted(permit.fields)),
+        columns([*keys, *(name for name, _, begins in permit.rows if not begins)]),
+        columns(name for name, _, begins in permit.rows if begins),
     )
-    return _shapes.keep(known, resource, shape)
 
 
 def _masked(permit: Permit, field: Field) -> bool:

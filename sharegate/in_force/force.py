@@ -130,13 +130,16 @@ class InForce:
             AuditLogUnavailable: No rules are in force: their entries are not written yet, or
                 nobody watches any more whether they still are.
         """
-        self.require_usable()
+        self._require_rules()
         return self.rules.identify(arrived)
 
     def require_usable(self) -> None:
         """Raise AuditLogUnavailable while no rules are in force, or nothing can be recorded."""
         if self._recorder is not None:
             self._recorder.require_usable()
+        self._require_rules()
+
+    def _require_rules(self) -> None:
         if self._unrecorded:
             raise AuditLogUnavailable(Unavailable.DOWN, "the rules in force are not recorded yet")
         if self._watching is None or self._watching.done() or self._blind:

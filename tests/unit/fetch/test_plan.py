@@ -60,17 +60,28 @@ def test_what_is_kept_is_what_would_be_made(fields, keys, rows):
     allowed = replace(permit(tuple(fields), listed=KEYED), rows=tuple(rows))
     asked = request(**dict.fromkeys(keys, "x"))
     kept = plan(allowed, asked)
-    plans._shapes._made.clear()
+    plans._askings._made.clear()
     assert plan(allowed, asked) == kept
 
 
+def test_what_is_kept_of_a_permit_is_by_what_is_asked_by():
+    allowed = permit(listed=resource())
+    first = plan(allowed, request(certificate_no="c1"))
+    assert [key.name for key in first.shape.keys] == ["certificate_no"]
+    other = plan(allowed, request(registered_on="2024-01-01"))
+    assert [key.name for key in other.shape.keys] == ["registered_on"]
+    assert may_not_ask_by(allowed, request(certificate_no="c1")) is None
+    assert may_not_ask_by(allowed, request(owner_name="x")) == "/where/owner_name"
+    assert plan(allowed, request(certificate_no="c2")).values == ("c2",)
+
+
 def test_what_is_kept_is_bounded():
-    for _ in range(520):
+    for _ in range(2056):
         listed = permit(listed=resource())
         plan(listed, request(certificate_no="c1"))
         within(listed, [])
-    assert 0 < len(plans._shapes) <= 512
-    assert 0 < len(fetches._leaving) <= 512
+    assert 0 < len(plans._askings) <= 2048
+    assert 0 < len(fetches._leaving) <= 2048
 
 
 @pytest.mark.parametrize(
