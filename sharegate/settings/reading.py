@@ -88,11 +88,14 @@ def _together(settings: Settings) -> list[str]:
         wrong.append("audit_log.witnesses: closed_seconds is less than stale_seconds")
     if (settings.case_systems or settings.consent_registers) and not settings.confirm.signing_key:
         wrong.append("confirm: needs signing_key, as there are case systems or consent registers")
+    listen = settings.listen
     wrong += [
-        f"listen: `{name}` names a port above {_LAST_PORT}"
-        for name in ("exchange", "admin")
-        if int(getattr(settings.listen, name).rpartition(":")[2]) > _LAST_PORT
+        f"listen: `{name}` names a port that is not from 1 to {_LAST_PORT}"
+        for name, address in (("exchange", listen.exchange), ("admin", listen.admin))
+        if not 1 <= int(address.rpartition(":")[2]) <= _LAST_PORT
     ]
+    if listen.exchange == listen.admin:
+        wrong.append("listen: `exchange` and `admin` are the same address")
     return wrong
 
 
@@ -128,9 +131,10 @@ def _inner(raw: dict[str, Any], outer: str, inner: str) -> object:
 
 
 def _path(kind: type, value: object) -> object:
-    if kind is Path and isinstance(value, str) and "\0" not in value:
+    if kind is Path and isinstance(value, str) and value and "\0" not in value:
         return Path(value)
-    raise TypeError(f"Expected the name of a file or folder, got `{type(value).__name__}`")
+    got = "an empty one" if value == "" else f"`{type(value).__name__}`"
+    raise TypeError(f"Expected the name of a file or folder, got {got}")
 
 
 def _resolved(settings: Settings, base: Path) -> Settings:

@@ -250,6 +250,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     body_bytes: Annotated[
         int, Meta(ge=256, le=1_048_576, description="Longest request body accepted.")
     ] = 65_536
+    body_seconds: Annotated[
+        float, Meta(gt=0, le=300, description="How long a request's body may take to arrive.")
+    ] = 10.0
     unproven_per_minute: Annotated[
         int,
         Meta(ge=1, description="Unproven requests one address may send a minute before 429."),

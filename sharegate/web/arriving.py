@@ -1,5 +1,6 @@
 """What comes from the network, and the problem documents for what leaves its walk early."""
 
+import asyncio
 import logging
 import time
 import traceback
@@ -56,6 +57,10 @@ class Guard:
             except web.HTTPRequestEntityTooLarge:
                 most = self._limits.body_bytes
                 return problems.problem(problems.TOO_LARGE, f"A body has at most {most} bytes.")
+            except web.HTTPRequestTimeout:
+                answer = problems.problem(problems.TOO_SLOW, "The body did not arrive in time.")
+                answer.force_close()
+                return answer
             except ConnectionError:
                 raise  # the peer is gone: nobody to answer
             except Exception as error:  # noqa: BLE001  the last line of defence; fails closed
@@ -84,6 +89,22 @@ class Guard:
             reason=nobody.reason,
             part=nobody.part,
         )
+
+
+async def read_body(request: web.Request, seconds: float) -> bytes:
+    """Read a request's body, which has to arrive in time.
+
+    Raises:
+        HTTPRequestTimeout: It has not.
+        HTTPRequestEntityTooLarge: It is longer than the application takes.
+    """
+    if request.content.is_eof():  # as nearly always: it came with its head, and needs no timer
+        return await request.read()
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
 
 
 def take_in(request: web.Request, body: bytes, peer: tuple[str, ...] = ()) -> Arrived:

@@ -11,7 +11,7 @@ from sharegate.model.passage import Arrived
 from sharegate.observe import Observer
 from sharegate.settings import Limits
 from sharegate.web import problems
-from sharegate.web.arriving import Guard, take_in
+from sharegate.web.arriving import Guard, read_body, take_in
 
 PATH: Final = "/v1/requests"
 OWN_ENTRY_HEADER: Final = "ShareGate-Own-Entry"
@@ -48,7 +48,7 @@ class AskingRoutes:
 
     async def ask(self, request: web.Request) -> web.StreamResponse:
         """``POST /v1/requests``: one access request, as ``/v1/exchanges`` of the other takes it."""
-        arrived = take_in(request, await request.read())
+        arrived = take_in(request, await read_body(request, self._limits.body_seconds))
         if request.content_type != "application/json" or arrived.query:
             wrong = "Content-Type must be application/json, and there is no query."
             return problems.problem(problems.OF_REASON[Reason.MALFORMED], wrong)

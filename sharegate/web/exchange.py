@@ -17,7 +17,7 @@ from sharegate.model.passage import Arrived, Disclosure, Released
 from sharegate.observe import Observer
 from sharegate.settings import Limits
 from sharegate.web import problems, rulings
-from sharegate.web.arriving import RETRY, Guard, take_in
+from sharegate.web.arriving import RETRY, Guard, read_body, take_in
 from sharegate.web.channel import no_channel
 from sharegate.web.openapi import (
     ENTRY_HEADER,
@@ -171,7 +171,8 @@ class ExchangeRoutes:
         return web.Response(body=self._described[1], content_type=_JSON)
 
     async def _arrived(self, request: web.Request) -> Arrived:
-        return take_in(request, await request.read(), self._peer(request))
+        body = await read_body(request, self._limits.body_seconds)
+        return take_in(request, body, self._peer(request))
 
     async def nothing_here(self, request: web.Request) -> web.StreamResponse:
         """Every other path and method."""

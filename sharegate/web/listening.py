@@ -10,6 +10,7 @@ from sharegate.errors import Misconfigured
 from sharegate.web.peers import peer_logger
 
 _SHUTDOWN_SECONDS: Final = 10.0
+_LINGER_SECONDS: Final = 2.0  # for the rest of a body that was answered before it was read
 
 
 async def listen(
@@ -27,6 +28,7 @@ async def listen(
         auto_decompress=False,
         logger=peer_logger(),
         shutdown_timeout=_SHUTDOWN_SECONDS,
+        lingering_time=_LINGER_SECONDS,
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -139,6 +139,7 @@ def _exchange() -> Json:
         *_PROOF,
         *_ALWAYS,
         problems.TOO_LARGE,
+        problems.TOO_SLOW,
     )
     return {
         "operationId": "exchange",
@@ -185,6 +186,7 @@ def _receipt() -> Json:
         *_PROOF,
         *_ALWAYS,
         problems.TOO_LARGE,
+        problems.TOO_SLOW,
     )
     return {
         "operationId": "receipt",
@@ -225,7 +227,7 @@ def _catalogue() -> Json:
                 "content": {"application/json": {"schema": _ref("schemas", "Catalogue")}},
             },
             "304": {"description": "As `If-None-Match` names it: nothing has changed."},
-            **_refusals((*_PROOF, *_ALWAYS, problems.TOO_LARGE)),
+            **_refusals((*_PROOF, *_ALWAYS, problems.TOO_LARGE, problems.TOO_SLOW)),
         },
     }
 
@@ -245,7 +247,7 @@ def _referrals() -> Json:
                 "description": "What was referred.",
                 "content": {"application/json": {"schema": _ref("schemas", "Referrals")}},
             },
-            **_refusals((*kinds, *_PROOF, *_ALWAYS, problems.TOO_LARGE)),
+            **_refusals((*kinds, *_PROOF, *_ALWAYS, problems.TOO_LARGE, problems.TOO_SLOW)),
         },
     }
 
@@ -269,7 +271,7 @@ def _ruling() -> Json:
                 "description": "It is recorded and in force.",
                 "content": {"application/json": {"schema": _ref("schemas", "Heard")}},
             },
-            **_refusals((*kinds, *_PROOF, *_ALWAYS, problems.TOO_LARGE)),
+            **_refusals((*kinds, *_PROOF, *_ALWAYS, problems.TOO_LARGE, problems.TOO_SLOW)),
         },
     }
 

@@ -72,6 +72,7 @@ UNAVAILABLE: Final = ProblemType("audit-unavailable", 503, "Nothing can be recor
 NOT_FOUND: Final = ProblemType("not-found", 404, "There is nothing here")
 NOT_ALLOWED: Final = ProblemType("method-not-allowed", 405, "This is not done here")
 TOO_LARGE: Final = ProblemType("too-large", 413, "The request is too large")
+TOO_SLOW: Final = ProblemType("too-slow", 408, "The request did not arrive in time")
 INTERNAL: Final = ProblemType("internal-error", 500, "The gateway failed")
 EVERY: Final = (
     *OF_REASON.values(),
@@ -81,6 +82,7 @@ EVERY: Final = (
     NOT_FOUND,
     NOT_ALLOWED,
     TOO_LARGE,
+    TOO_SLOW,
     INTERNAL,
 )
 

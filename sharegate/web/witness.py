@@ -8,7 +8,9 @@ from aiohttp import web
 
 from sharegate.audit.witnessing import MAX_BYTES, SIZE_TYPE, Refused, Status
 from sharegate.errors import ShareGateError
+from sharegate.web.arriving import read_body
 
+_BODY_SECONDS: Final = 10.0
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -39,7 +41,8 @@ class WitnessRoutes:
     async def add_checkpoint(self, request: web.Request) -> web.Response:
         """``POST /add-checkpoint``: cosignatures of a checkpoint that adds to the last one."""
         try:
-            lines = await self._witness.add_checkpoint(await request.read())
+            body = await read_body(request, _BODY_SECONDS)
+            lines = await self._witness.add_checkpoint(body)
         except Refused as refused:
             return _refused(refused)
         except (ShareGateError, OSError):

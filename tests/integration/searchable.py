@@ -94,7 +94,7 @@ class Searchable:
         config = home / "gateway.toml"
         config.write_text(
             f'policies = "policies"\nregistry = "registry.toml"\n[sources]\n[listen]\n'
-            f'exchange = "127.0.0.1:0"\nadmin = "127.0.0.1:0"\nauthority = "test"\n'
+            f'exchange = "127.0.0.1:8080"\nadmin = "127.0.0.1:9080"\nauthority = "test"\n'
             f"[trust]\nadministrators = {json.dumps(NOBODY)}\n"
             f'[audit_log]\norigin = "{ORIGIN}"\nappend_dsn = "{self.database.append}"\n'
             f'read_dsn = "{self.database.read}"\nsigning_key = "log.pem"\nstate = "state"\n'

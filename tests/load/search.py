@@ -238,8 +238,8 @@ _SETTINGS = """
 policies = "policies"
 registry = "registry.toml"
 [listen]
-exchange = "127.0.0.1:0"
-admin = "127.0.0.1:0"
+exchange = "127.0.0.1:8080"
+admin = "127.0.0.1:9080"
 authority = "bench"
 [trust]
 administrators = [

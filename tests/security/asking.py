@@ -115,8 +115,9 @@ class Asker:
         *,
         method: str = "POST",
         target: str = EXCHANGE,
+        missing: int = 0,
     ) -> Answered:
-        """Send exactly this, and look at what was recorded meanwhile."""
+        """Send exactly this, but the body's last bytes; look at what was recorded meanwhile."""
         before = self.size()
         connection = http.client.HTTPConnection(self.authority, timeout=20)
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
@@ -126,7 +127,7 @@ class Asker:
         chunked = "Transfer-Encoding" in headers
         if not chunked:
             connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body, encode_chunked=chunked)
+        connection.endheaders(body[: len(body) - missing], encode_chunked=chunked)
         response = connection.getresponse()
         got = {name.lower(): value for name, value in response.getheaders()}
         content = response.read()

@@ -43,6 +43,7 @@ STABLE = {
     ("not-found", 404, False),
     ("method-not-allowed", 405, False),
     ("too-large", 413, False),
+    ("too-slow", 408, False),
     ("internal-error", 500, False),
 }
 

@@ -1,5 +1,6 @@
 """The routes over a walk that gives what a test wants."""
 
+import asyncio
 import json
 import logging
 from uuid import UUID
@@ -57,7 +58,7 @@ def observed():
 
 @pytest.fixture
 async def client(walk, observed):
-    limits = Limits(body_bytes=300, unproven_per_minute=3)
+    limits = Limits(body_bytes=300, body_seconds=0.1, unproven_per_minute=3)
     routes = ExchangeRoutes(walk, lambda: b"", limits, observed.append)
     async with TestClient(TestServer(routes.application())) as client:
         yield client
@@ -170,6 +171,30 @@ async def test_what_is_not_a_request_of_this_interface(
         assert method not in allowed
         again = await client.request(allowed[0], path, data=b"{}", headers=JSON)
         assert again.status not in {404, 405}
+
+
+async def test_a_body_that_does_not_arrive_in_time(client, walk):
+    never = asyncio.Event()
+
+    async def stalls():
+        yield b"{"
+        await never.wait()
+
+    response = await client.post(EXCHANGE, data=stalls(), headers=JSON)
+    name, _ = await problem_of(response)
+    assert (response.status, name) == (408, "too-slow")
+    assert response.headers["Connection"] == "close"
+    assert walk.arrived == []
+
+
+async def test_a_body_that_comes_in_parts_is_read_whole(client, walk):
+    async def parts():
+        for each in (b"{", b'"a"', b":1}"):
+            yield each
+            await asyncio.sleep(0.001)
+
+    await client.post(EXCHANGE, data=parts(), headers=JSON)
+    assert walk.arrived[0].body == b'{"a":1}'
 
 
 async def test_what_is_signed_arrives_as_it_was_sent(client, walk):
