@@ -125,4 +125,6 @@ def _leave(permit: Permit) -> tuple[tuple[int, Leave], ...]:
 
 def _how(kind: FieldType, rule: MaskRule) -> Leave:
     carry, conceal = carried(kind), mask(rule)
+    if rule is MaskRule.REDACT:
+        return lambda _: None  # whatever it is, nothing of it leaves
     return carry if rule is MaskRule.NONE else lambda value: conceal(carry(value))

@@ -3,7 +3,8 @@
 Built by SQLAlchemy Core once and then only bound and run. It
 
 - selects the permitted columns and nothing else, cast to text where the wire wants text, so that
-  neither a driver nor a rounding stands between (an ``infinity`` stays recognisable);
+  neither a driver nor a rounding stands between (an ``infinity`` stays recognisable); of a text no
+  more than shows that it is too long to leave;
 - compares key columns for equality, the only comparison there is. A text key is bound without a
   cast and so has the column's own type: a cast would keep ``char(18)`` from using its index. A
   day is bound as text and read by PostgreSQL: asyncpg would make the last one, 9999-12-31,
@@ -29,10 +30,13 @@ from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import TypeEngine
 
 from sharegate.fetch.plan import Column, Plan, Shape
-from sharegate.model.catalogue import FieldType
+from sharegate.model.catalogue import MAX_TEXT, FieldType
 from sharegate.model.ids import text
 
 _SHAPES = 512  # a shape costs about a millisecond to build and 2 KB to keep
+# Where a database's encoding is SQL_ASCII, its characters are bytes: so many still are more
+# characters than may leave, so that what was cut is not taken for the whole.
+_LONGEST: sa.ColumnElement[int] = sa.literal_column(str(4 * MAX_TEXT + 1))
 _AS_IT_IS = frozenset({FieldType.INTEGER, FieldType.BOOLEAN})
 _READ_THERE = frozenset({FieldType.DATE, FieldType.TIMESTAMP})
 _BOUND: dict[FieldType, TypeEngine[Any]] = {
@@ -113,7 +117,12 @@ def statement(shape: Shape) -> Statement:
 
 def _selected(table: sa.TableClause, column: Column) -> sa.ColumnElement[object]:
     there: sa.ColumnElement[object] = table.c[column.name]
-    return there if column.type in _AS_IT_IS else sa.cast(there, sa.Text())
+    if column.type in _AS_IT_IS:
+        return there
+    there = sa.cast(there, sa.Text())
+    if column.type is FieldType.TEXT:
+        there = sa.func.pg_catalog.left(there, _LONGEST)
+    return there
 
 
 def _asked_by(name: str, kind: FieldType) -> sa.ColumnElement[Any]:

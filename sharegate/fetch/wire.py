@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from sharegate.errors import ShareGateError
-from sharegate.model.catalogue import FieldType
+from sharegate.model.catalogue import MAX_TEXT, FieldType
 from sharegate.model.passage import Value
 from sharegate.model.request import Scalar
 
@@ -78,7 +78,9 @@ def _is_unicode(text: str) -> bool:
 
 def _text(found: object) -> str:
     if isinstance(found, str) and (found.isascii() or _is_unicode(found)):
-        return found
+        if len(found) <= MAX_TEXT:
+            return found
+        raise Unrepresentable(f"text of more than {MAX_TEXT} characters")
     raise Unrepresentable("not text")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from sharegate.model.party import DepartmentId
 
@@ -11,6 +11,11 @@ ResourceId = NewType("ResourceId", str)
 FieldName = NewType("FieldName", str)
 PurposeCode = NewType("PurposeCode", str)
 SourceName = NewType("SourceName", str)
+
+
+MAX_TEXT: Final = 16_384
+"""Characters of the longest text that leaves. What is longer is a document, not a field: so wide a
+row would be held in memory whole, several times over."""
 
 
 class Mode(StrEnum):

@@ -13,6 +13,7 @@ from sharegate.authorize.read import (
 )
 from sharegate.errors import Unavailable, Unproven
 from sharegate.model.catalogue import (
+    MAX_TEXT,
     Catalogue,
     Field,
     FieldType,
@@ -159,6 +160,8 @@ def _described(field: Field) -> Json:
 
 def _leaving(field: Field) -> Json:
     described = _described(field)
+    if field.type is FieldType.TEXT:
+        described = {**described, "maxLength": MAX_TEXT}
     if field.mask is not MaskRule.NONE:
         described = {**described, "type": "string"}
         for key in ("format", "pattern"):

@@ -33,6 +33,9 @@ SELECT 'c' || n, 'o' || n / 10, 'a' || n, n, date '2020-01-01' + n, 'canary-91c2
   FROM generate_series(1, 1000) AS n;
 INSERT INTO estate.property VALUES ('nan', 'x', 'a', 'NaN', '2020-01-01'),
                                    ('inf', 'x', 'a', '1', 'infinity');
+INSERT INTO estate.property VALUES ('wide', 'x', repeat('宽', 16384)),
+                                   ('wider', 'x', repeat('宽', 16385)),
+                                   ('widest', 'x', repeat('x', 50000000));
 CREATE VIEW estate.slow AS SELECT *, pg_sleep(30)::text AS slept FROM estate.property;
 CREATE VIEW estate.broken AS
 SELECT certificate_no, (secret || owner_id_number)::int::text AS address FROM estate.property;
@@ -211,7 +214,51 @@ async def test_the_row_limit_is_exact(source, limit):
     assert outcome.limit_reached is (limit <= 10)
 
 
-@pytest.mark.parametrize(("key", "fields"), [("nan", ["area_m2"]), ("inf", ["registered_on"])])
+async def test_the_longest_text_leaves_and_a_longer_one_is_not_even_carried(source):
+    outcome, _ = await walk(source, where={"certificate_no": "wide"}, fields=["address"])
+    assert outcome.rows == (("宽" * 16_384,),)
+    ((carried,),) = await ask(source, where={"certificate_no": "widest"})
+    assert len(carried) == 65_537
+
+
+@pytest.mark.parametrize(
+    ("text", "leaves"),
+    [
+        ("ab" + "宽" * 16_382, True),  # 49,148 bytes
+        ("ab" + "宽" * 21_845, False),  # cut after a character
+        ("宽" * 30_000, False),  # cut within one
+    ],
+)
+async def test_a_text_is_not_cut_where_a_database_counts_bytes(server, text, leaves):
+    await execute(server, "CREATE DATABASE bytes ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    try:
+        owner = await asyncpg.connect(server.dsn("bytes"))
+        await owner.execute(
+            "CREATE SCHEMA estate;"
+            "CREATE TABLE estate.property (certificate_no text, address text);"
+            "GRANT USAGE ON SCHEMA estate TO gateway; GRANT SELECT ON estate.property TO gateway;"
+        )
+        await owner.execute("INSERT INTO estate.property VALUES ('c1', $1)", text)
+        await owner.close()
+        source = PostgresSource(server.dsn("bytes", "gateway", "x"), 1, 3)
+        outcome, _ = await walk(source)
+        await source.close()
+    finally:
+        await execute(server, "DROP DATABASE bytes")
+    assert isinstance(outcome, Disclosure) is leaves
+    if leaves:
+        assert outcome.rows == ((text,),)
+
+
+@pytest.mark.parametrize(
+    ("key", "fields"),
+    [
+        ("nan", ["area_m2"]),
+        ("inf", ["registered_on"]),
+        ("wider", ["address"]),
+        ("widest", ["address"]),
+    ],
+)
 async def test_a_value_without_a_form_on_the_wire_is_a_failure(source, key, fields):
     outcome, seen = await walk(source, where={"certificate_no": key}, fields=fields)
     assert isinstance(outcome, Failure)

@@ -111,7 +111,7 @@ def test_the_statement_word_by_word():
     made = statement(planned.shape)
     assert " ".join(made.text.split()) == (
         'SELECT CAST("estate"."property"."area_m2" AS TEXT) AS "area_m2", '
-        'CAST("estate"."property"."owner_name" AS TEXT) AS "owner_name", '
+        'pg_catalog.left(CAST("estate"."property"."owner_name" AS TEXT), 65537) AS left_1, '
         '"estate"."property"."storeys" '
         'FROM "estate"."property" '
         "WHERE (SELECT pg_catalog.set_config('application_name', $1::VARCHAR, false) "
@@ -180,6 +180,12 @@ def test_what_leaves_is_of_this_resource_and_of_these_fields():
     for listed, leaves in ((partly, ("x", None)), (hidden, (None, None))):
         assert within(permit(fields, listed=listed), [("x", "y")]) == (leaves,)
     assert within(permit(fields[::-1], listed=partly), [("x", "y")]) == ((None, "x"),)
+
+
+def test_of_what_is_redacted_nothing_is_read():
+    redacted = permit(("use",), listed=resource(fields=[field("use", mask=MaskRule.REDACT)]))
+    for found in ("x" * 20_000, b"\xff", 7):
+        assert within(redacted, [(found,)]) == ((None,),)
 
 
 def test_the_grants_mask_replaces_the_resources():

@@ -86,6 +86,7 @@ def test_what_leaves(kind, found, leaves):
     [
         (FieldType.TEXT, b"\xff"),
         (FieldType.TEXT, "\udfff"),
+        (FieldType.TEXT, "长" * 16_385),
         (FieldType.INTEGER, 2**53),
         (FieldType.INTEGER, Decimal(1)),
         (FieldType.INTEGER, True),
