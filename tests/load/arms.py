@@ -9,6 +9,8 @@ Each runs as a process of its own until its input ends, so none outlives the ben
   is known from the connection, not from a signature. The officer's token is still checked. No
   TLS is spoken, as the bare handlers speak none; the certificate's name is put in its place.
 - ``signed``: the gateway as `sharegate serve` runs it.
+- ``piece``: all that is recorded of an exchange, by one handler without rooms
+  (:mod:`tests.load.one_piece`): what ``channel`` could at most come up to.
 - ``naive``: all that the gateway does in the obvious way: default pools, stock Casbin over the
   few grants of the repository (at 100,000 each decision takes a third of a second), one INSERT an
   entry, a signature an entry, each request verified (by our own verifier, to its advantage).
@@ -39,6 +41,7 @@ from sharegate.observe import LogLines
 from sharegate.settings import Settings, load_settings
 from sharegate.web.arriving import take_in
 from tests.load.asker import PATH
+from tests.load.one_piece import one_piece
 from tests.load.sampling import Sampled
 
 COLUMNS = "certificate_no, owner_id_number, address, district, area_m2::text, use, mortgaged"
@@ -156,7 +159,12 @@ def stock_rules(folder: Path) -> list[list[str]]:
     return rules
 
 
-BARE = {"plain": plain, "best": best, "naive": naive}
+def piece(order: Order) -> AbstractAsyncContextManager[Handle]:
+    authority = f"127.0.0.1:{order.port}"
+    return one_piece(Path(order.settings), order.source, authority, CONNECTIONS)
+
+
+BARE = {"plain": plain, "best": best, "piece": piece, "naive": naive}
 
 
 @asynccontextmanager

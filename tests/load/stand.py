@@ -27,8 +27,9 @@ from tests.load.parts import BENCH_ORIGIN, Held, Sample
 from tests.postgres import on_a_thread, reachable_directory, remove_abandoned, stopped_at_the_end
 from tests.site import POLICIES, Site, free_port, site_on
 
-ARMS = ("plain", "best", "channel", "signed", "naive")
+ARMS = ("plain", "best", "channel", "signed", "piece", "naive")
 GATEWAYS = frozenset({"channel", "signed"})
+_OWN_LOGS = frozenset({"signed", "piece"})  # two over one log would have to wait for each other
 _TICKS = os.sysconf("SC_CLK_TCK")
 _ONE_PROPERTY = """select owner_id_number from estate.property
     group by owner_id_number having count(*) = 1 order by owner_id_number limit 1"""
@@ -103,6 +104,11 @@ class Stand:
         )
         return Sample(row["leaf"], parse_leaf(row["leaf"]).core, row["sealed"], row["wrapped"])
 
+    def log_of(self, kind: str) -> str:
+        """The database of the audit log that an arm writes."""
+        own = f"{self.site.audit_database}_{kind}"
+        return own if kind in _OWN_LOGS else self.site.audit_database
+
     def fresh_log(self, name: str = "bench_log", origin: str = ORIGIN) -> tuple[str, str]:
         """One more audit log's database."""
         return on_a_thread(provision(self.server.dsn, origin, name))
@@ -138,10 +144,10 @@ class Stand:
     def _config(self, kind: str) -> tuple[Path, int]:
         """A settings file with an audit log of the arm's own, and the arm's port."""
         site = self.site
-        if kind == "signed":  # two gateways over one log would have to wait for each other
-            home = site.place / "second"
+        if kind in _OWN_LOGS:
+            home = site.place / kind
             home.mkdir(exist_ok=True)
-            dsns = on_a_thread(provision(self.server.dsn, ORIGIN, f"{site.audit_database}_second"))
+            dsns = on_a_thread(provision(self.server.dsn, ORIGIN, self.log_of(kind)))
             (home / "state").mkdir(exist_ok=True)
             (home / "keys").symlink_to(site.place / "keys")
             site = Site(
@@ -162,7 +168,7 @@ class Stand:
 
     def _question(self, kind: str, port: int) -> dict[str, Any]:
         owner = on_a_thread(_row(self.server.dsn("housing"), _ONE_PROPERTY))[0]
-        signs, proves = kind in {"signed", "naive"}, kind in {"signed", "naive", "channel"}
+        signs, proves = kind in {"signed", "naive"}, kind not in {"plain", "best"}
         return question(self.site, port, owner, proves=proves, signs=signs)
 
 

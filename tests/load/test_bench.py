@@ -8,6 +8,7 @@ import pytest
 from tests.load import bench, grants
 from tests.load.bench import GOALS, SMOKE, Samples
 from tests.load.figures import Goal, number, percentile, ratios, row, spread
+from tests.load.stand import ARMS
 from tests.site import POLICIES
 
 
@@ -47,7 +48,7 @@ def test_a_line_shows_middle_ends_goals_and_verdict():
 
 def test_added_time_is_of_one_round_and_counted_in_commits():
     samples = Samples()
-    for name in ("plain", "best", "channel", "signed", "naive"):
+    for name in ARMS:
         samples.add(name, rps=1.0, p99=1.0, alone=1.0, megabytes=1.0)
     samples.add("commit", p50=0.5)
     samples.add("claim", p50=2.0)
