@@ -58,7 +58,7 @@ class _Asking(NamedTuple):
 
     Attributes:
         pointer: The member of the request by which it may not be asked, or None.
-        shape: None where one of the fields does not exist.
+        shape: None where it may not be asked so; then there are no keys either.
         keys: The fields asked by, with their types, in the order of `Shape.keys`.
         held: What is bound besides: the values the permit holds rows to.
     """
@@ -89,7 +89,7 @@ def plan(permit: Permit, request: AccessRequest) -> Plan | None:
         request: One by whose every key may be asked (:func:`may_not_ask_by`).
     """
     _, shape, keys, held = _asking(permit, request.where)
-    assert shape is not None, "what may be asked by exists"
+    assert shape is not None, "it may be asked so"
     values: list[Bound] = []
     for name, kind in keys:
         bound = bindable(kind, request.where[name])
@@ -108,11 +108,14 @@ def _asking(permit: Permit, where: Iterable[FieldName]) -> _Asking:
 
 
 def _made(permit: Permit, names: tuple[FieldName, ...]) -> _Asking:
-    fields, held = permit.resource.fields, [value for _, value, begins in permit.rows if not begins]
+    pointer = _pointer(permit, names)
+    if pointer is not None:
+        return _Asking(pointer, None, (), ())
+    fields = permit.resource.fields
+    keys = tuple((name, fields[name].type) for name in sorted(names))
+    held = [value for _, value, begins in permit.rows if not begins]
     held += [value for _, value, begins in permit.rows if begins]
-    keys = tuple((name, fields[name].type) for name in sorted(names) if name in fields)
-    shape = _shape(permit, [name for name, _ in keys]) if len(keys) == len(names) else None
-    return _Asking(_pointer(permit, names), shape, keys, tuple(held))
+    return _Asking(None, _shape(permit, [name for name, _ in keys]), keys, tuple(held))
 
 
 def _pointer(permit: Permit, names: tuple[FieldName, ...]) -> str | None:

@@ -67,8 +67,15 @@ Each refusal is a problem document (RFC 9457) whose `type` is from a closed list
 `{problems.NOT_FOUND.name}`, any other method `{problems.NOT_ALLOWED.name}`.
 """
 
-_PROOF: Final = (problems.UNAUTHENTICATED, problems.TOO_MANY)
 _ALWAYS: Final = (problems.UNAVAILABLE, problems.INTERNAL)
+# Of whatever one has to prove who one is for.
+_PROVING: Final = (
+    problems.UNAUTHENTICATED,
+    problems.TOO_MANY,
+    *_ALWAYS,
+    problems.TOO_LARGE,
+    problems.TOO_SLOW,
+)
 _ABOUT_RECEIPTS: Final = (Reason.UNKNOWN_RECEIPT,)
 _ABOUT_RULINGS: Final = (Reason.NOT_RULING,)
 _ABOUT_REPLAY: Final = (Reason.REPLAYED, Reason.STALE)
@@ -136,10 +143,7 @@ def _document(resources: Json) -> Json:
 def _exchange() -> Json:
     kinds = (
         *(row for why, row in OF_REASON.items() if why not in _OF_OTHER_PATHS),
-        *_PROOF,
-        *_ALWAYS,
-        problems.TOO_LARGE,
-        problems.TOO_SLOW,
+        *_PROVING,
     )
     return {
         "operationId": "exchange",
@@ -183,10 +187,7 @@ def _choice(name: str, value: str, description: str) -> Json:
 def _receipt() -> Json:
     kinds = (
         *(OF_REASON[why] for why in (Reason.MALFORMED, *_ABOUT_RECEIPTS, *_ABOUT_REPLAY)),
-        *_PROOF,
-        *_ALWAYS,
-        problems.TOO_LARGE,
-        problems.TOO_SLOW,
+        *_PROVING,
     )
     return {
         "operationId": "receipt",
@@ -227,7 +228,7 @@ def _catalogue() -> Json:
                 "content": {"application/json": {"schema": _ref("schemas", "Catalogue")}},
             },
             "304": {"description": "As `If-None-Match` names it: nothing has changed."},
-            **_refusals((*_PROOF, *_ALWAYS, problems.TOO_LARGE, problems.TOO_SLOW)),
+            **_refusals(_PROVING),
         },
     }
 
@@ -247,7 +248,7 @@ def _referrals() -> Json:
                 "description": "What was referred.",
                 "content": {"application/json": {"schema": _ref("schemas", "Referrals")}},
             },
-            **_refusals((*kinds, *_PROOF, *_ALWAYS, problems.TOO_LARGE, problems.TOO_SLOW)),
+            **_refusals((*kinds, *_PROVING)),
         },
     }
 
@@ -271,7 +272,7 @@ def _ruling() -> Json:
                 "description": "It is recorded and in force.",
                 "content": {"application/json": {"schema": _ref("schemas", "Heard")}},
             },
-            **_refusals((*kinds, *_PROOF, *_ALWAYS, problems.TOO_LARGE, problems.TOO_SLOW)),
+            **_refusals((*kinds, *_PROVING)),
         },
     }
 

@@ -24,6 +24,7 @@ from aiohttp import web
 
 from sharegate.app import load_signing_key
 from sharegate.authorize.authorize import Authorize
+from sharegate.authorize.read import _decode_usual
 from sharegate.authorize.ruleset import load_rule_set
 from sharegate.consortium.signed_log import signed_log
 from sharegate.fetch.checkout import Checkout, Link
@@ -46,19 +47,6 @@ from sharegate.settings import load_settings
 
 _BEARER = len("Bearer ")
 _encode = msgspec.json.Encoder().encode
-
-
-class _Body(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    provider: str
-    resource: str
-    mode: str
-    purpose: str
-    legal_basis: str
-    matter: str
-    where: dict[str, str]
-
-
-_decode = msgspec.json.Decoder(_Body).decode
 
 
 @dataclass
@@ -121,7 +109,7 @@ async def one_piece(  # noqa: PLR0915  in one piece on purpose
             at = time.time_ns() // 1_000_000
             token = request.headers["Authorization"][_BEARER:]
             officer = tokens.officer(token, at)
-            said = _decode(body)
+            said = _decode_usual(body)
             kind = (
                 officer.department, said.provider, said.resource, said.mode, said.purpose,
                 said.legal_basis, tuple(said.where),

@@ -15,6 +15,7 @@ from sharegate.observe import NotBelieved, Throttled
 from sharegate.settings import Limits
 from sharegate.web import exchange, problems
 from sharegate.web.exchange import ExchangeRoutes
+from sharegate.web.witness import WitnessRoutes
 
 ID = UUID("0199d3a2-7c1e-7b60-9f4e-2a6d1c0b8e57")
 JSON = {"Content-Type": "application/json"}
@@ -173,13 +174,19 @@ async def test_what_is_not_a_request_of_this_interface(
         assert again.status not in {404, 405}
 
 
+async def stalls():
+    yield b"{"
+    await asyncio.Event().wait()
+
+
+async def test_a_witness_waits_for_no_body_for_ever(monkeypatch):
+    monkeypatch.setattr("sharegate.web.witness._BODY_SECONDS", 0.1)
+    routes = WitnessRoutes(None)  # nothing is asked of the witness itself
+    async with TestClient(TestServer(routes.application())) as client:
+        assert (await client.post("/add-checkpoint", data=stalls())).status == 408
+
+
 async def test_a_body_that_does_not_arrive_in_time(client, walk):
-    never = asyncio.Event()
-
-    async def stalls():
-        yield b"{"
-        await never.wait()
-
     response = await client.post(EXCHANGE, data=stalls(), headers=JSON)
     name, _ = await problem_of(response)
     assert (response.status, name) == (408, "too-slow")
